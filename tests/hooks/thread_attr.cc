@@ -8,50 +8,50 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
-#include "threads.h"
+#include "thread_testing.h"
 
 static void defaults() {
   pthread_attr_t attributes;
-  EXPECT_EQ(pthread_attr_init(&attributes), 0);
+  EXPECT_EQ(0, pthread_attr_init(&attributes));
   int value = -1;
-  EXPECT_EQ(pthread_attr_getdetachstate(&attributes, &value), 0);
-  EXPECT_EQ(value, PTHREAD_CREATE_JOINABLE);
-  EXPECT_EQ(pthread_attr_getscope(&attributes, &value), 0);
-  EXPECT_EQ(value, PTHREAD_SCOPE_SYSTEM);
-  EXPECT_EQ(pthread_attr_getinheritsched(&attributes, &value), 0);
-  EXPECT_EQ(value, PTHREAD_INHERIT_SCHED);
-  EXPECT_EQ(pthread_attr_getschedpolicy(&attributes, &value), 0);
-  EXPECT_EQ(value, SCHED_OTHER);
+  EXPECT_EQ(0, pthread_attr_getdetachstate(&attributes, &value));
+  EXPECT_EQ(PTHREAD_CREATE_JOINABLE, value);
+  EXPECT_EQ(0, pthread_attr_getscope(&attributes, &value));
+  EXPECT_EQ(PTHREAD_SCOPE_SYSTEM, value);
+  EXPECT_EQ(0, pthread_attr_getinheritsched(&attributes, &value));
+  EXPECT_EQ(PTHREAD_INHERIT_SCHED, value);
+  EXPECT_EQ(0, pthread_attr_getschedpolicy(&attributes, &value));
+  EXPECT_EQ(SCHED_OTHER, value);
   sched_param parameters{77};
-  EXPECT_EQ(pthread_attr_getschedparam(&attributes, &parameters), 0);
-  EXPECT_EQ(parameters.sched_priority, 0);
+  EXPECT_EQ(0, pthread_attr_getschedparam(&attributes, &parameters));
+  EXPECT_EQ(0, parameters.sched_priority);
   size_t size = 0;
-  EXPECT_EQ(pthread_attr_getguardsize(&attributes, &size), 0);
-  EXPECT_EQ(size, static_cast<size_t>(sysconf(_SC_PAGESIZE)));
-  EXPECT_EQ(pthread_attr_getstacksize(&attributes, &size), 0);
+  EXPECT_EQ(0, pthread_attr_getguardsize(&attributes, &size));
+  EXPECT_EQ(static_cast<size_t>(sysconf(_SC_PAGESIZE)), size);
+  EXPECT_EQ(0, pthread_attr_getstacksize(&attributes, &size));
   rlimit limit{};
-  EXPECT_EQ(getrlimit(RLIMIT_STACK, &limit), 0);
-  if (limit.rlim_cur != RLIM_INFINITY) EXPECT_EQ(size, limit.rlim_cur);
-  EXPECT_EQ(pthread_attr_destroy(&attributes), 0);
+  EXPECT_EQ(0, getrlimit(RLIMIT_STACK, &limit));
+  if (limit.rlim_cur != RLIM_INFINITY) EXPECT_EQ(limit.rlim_cur, size);
+  EXPECT_EQ(0, pthread_attr_destroy(&attributes));
 }
 
 static void errors_leave_the_object_alone() {
   pthread_attr_t attributes;
-  EXPECT_EQ(pthread_attr_init(&attributes), 0);
+  EXPECT_EQ(0, pthread_attr_init(&attributes));
   errno = 77;
-  EXPECT_EQ(pthread_attr_setdetachstate(&attributes, 99), EINVAL);
-  EXPECT_EQ(pthread_attr_setscope(&attributes, PTHREAD_SCOPE_PROCESS), ENOTSUP);
-  EXPECT_EQ(pthread_attr_setscope(&attributes, 99), EINVAL);
-  EXPECT_EQ(pthread_attr_setinheritsched(&attributes, 99), EINVAL);
-  EXPECT_EQ(pthread_attr_setschedpolicy(&attributes, 99), EINVAL);
-  EXPECT_EQ(pthread_attr_setstacksize(&attributes, PTHREAD_STACK_MIN - 1), EINVAL);
-  EXPECT_EQ(pthread_attr_setstack(&attributes, &attributes, PTHREAD_STACK_MIN - 1), EINVAL);
-  EXPECT_EQ(errno, 77);
+  EXPECT_EQ(EINVAL, pthread_attr_setdetachstate(&attributes, 99));
+  EXPECT_EQ(ENOTSUP, pthread_attr_setscope(&attributes, PTHREAD_SCOPE_PROCESS));
+  EXPECT_EQ(EINVAL, pthread_attr_setscope(&attributes, 99));
+  EXPECT_EQ(EINVAL, pthread_attr_setinheritsched(&attributes, 99));
+  EXPECT_EQ(EINVAL, pthread_attr_setschedpolicy(&attributes, 99));
+  EXPECT_EQ(EINVAL, pthread_attr_setstacksize(&attributes, PTHREAD_STACK_MIN - 1));
+  EXPECT_EQ(EINVAL, pthread_attr_setstack(&attributes, &attributes, PTHREAD_STACK_MIN - 1));
+  EXPECT_EQ(77, errno);
   int value = -1;
-  EXPECT_EQ(pthread_attr_getdetachstate(&attributes, &value), 0);
-  EXPECT_EQ(value, PTHREAD_CREATE_JOINABLE);
-  EXPECT_EQ(pthread_attr_setstacksize(&attributes, PTHREAD_STACK_MIN), 0);
-  EXPECT_EQ(pthread_attr_destroy(&attributes), 0);
+  EXPECT_EQ(0, pthread_attr_getdetachstate(&attributes, &value));
+  EXPECT_EQ(PTHREAD_CREATE_JOINABLE, value);
+  EXPECT_EQ(0, pthread_attr_setstacksize(&attributes, PTHREAD_STACK_MIN));
+  EXPECT_EQ(0, pthread_attr_destroy(&attributes));
 }
 
 struct Seen {
@@ -65,29 +65,29 @@ struct Seen {
 static Seen look() {
   Seen seen;
   pthread_attr_t own;
-  EXPECT_EQ(pthread_getattr_np(pthread_self(), &own), 0);
-  EXPECT_EQ(pthread_attr_getdetachstate(&own, &seen.detach), 0);
-  EXPECT_EQ(pthread_attr_getguardsize(&own, &seen.guard), 0);
-  EXPECT_EQ(pthread_attr_getstack(&own, &seen.stack, &seen.stack_size), 0);
+  EXPECT_EQ(0, pthread_getattr_np(pthread_self(), &own));
+  EXPECT_EQ(0, pthread_attr_getdetachstate(&own, &seen.detach));
+  EXPECT_EQ(0, pthread_attr_getguardsize(&own, &seen.guard));
+  EXPECT_EQ(0, pthread_attr_getstack(&own, &seen.stack, &seen.stack_size));
   char const here = 0;
   char const* const low = static_cast<char*>(seen.stack);
   seen.inside = low < &here && &here < low + seen.stack_size;
-  EXPECT_EQ(pthread_attr_destroy(&own), 0);
+  EXPECT_EQ(0, pthread_attr_destroy(&own));
   return seen;
 }
 
 static void stack_sizes_as_asked() {
   for (size_t size : {size_t{64} << 10, size_t{256} << 10, size_t{1} << 20, size_t{64} << 20}) {
     pthread_attr_t attributes;
-    EXPECT_EQ(pthread_attr_init(&attributes), 0);
-    EXPECT_EQ(pthread_attr_setstacksize(&attributes, size), 0);
+    EXPECT_EQ(0, pthread_attr_init(&attributes));
+    EXPECT_EQ(0, pthread_attr_setstacksize(&attributes, size));
     Seen seen;
-    Thread worker([&] { seen = look(); }, &attributes);
+    Pthread worker([&] { seen = look(); }, &attributes);
     worker.join();
     EXPECT(seen.inside);
-    EXPECT_EQ(seen.stack_size, size);
-    EXPECT_EQ(seen.detach, PTHREAD_CREATE_JOINABLE);
-    EXPECT_EQ(pthread_attr_destroy(&attributes), 0);
+    EXPECT_EQ(size, seen.stack_size);
+    EXPECT_EQ(PTHREAD_CREATE_JOINABLE, seen.detach);
+    EXPECT_EQ(0, pthread_attr_destroy(&attributes));
   }
 }
 
@@ -95,23 +95,23 @@ static void guard_sizes_as_asked() {
   size_t const page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   for (size_t guard : {size_t{0}, page, 4 * page, 64 * page}) {
     pthread_attr_t attributes;
-    EXPECT_EQ(pthread_attr_init(&attributes), 0);
-    EXPECT_EQ(pthread_attr_setguardsize(&attributes, guard), 0);
+    EXPECT_EQ(0, pthread_attr_init(&attributes));
+    EXPECT_EQ(0, pthread_attr_setguardsize(&attributes, guard));
     size_t back = 1;
-    EXPECT_EQ(pthread_attr_getguardsize(&attributes, &back), 0);
-    EXPECT_EQ(back, guard);
+    EXPECT_EQ(0, pthread_attr_getguardsize(&attributes, &back));
+    EXPECT_EQ(guard, back);
     Seen seen;
-    Thread worker([&] { seen = look(); }, &attributes);
+    Pthread worker([&] { seen = look(); }, &attributes);
     worker.join();
     EXPECT(seen.inside);
-    EXPECT_EQ(seen.guard, guard);
-    EXPECT_EQ(pthread_attr_destroy(&attributes), 0);
+    EXPECT_EQ(guard, seen.guard);
+    EXPECT_EQ(0, pthread_attr_destroy(&attributes));
   }
 }
 
 static void affinity_and_mask() {
   cpu_set_t own;
-  EXPECT_EQ(sched_getaffinity(0, sizeof own, &own), 0);
+  EXPECT_EQ(0, sched_getaffinity(0, sizeof own, &own));
   int first = 0;
   while (!CPU_ISSET(first, &own)) ++first;
   cpu_set_t one;
@@ -122,62 +122,62 @@ static void affinity_and_mask() {
   sigaddset(&mask, SIGUSR2);
 
   pthread_attr_t attributes;
-  EXPECT_EQ(pthread_attr_init(&attributes), 0);
+  EXPECT_EQ(0, pthread_attr_init(&attributes));
   sigset_t got;
-  EXPECT_EQ(pthread_attr_getsigmask_np(&attributes, &got), PTHREAD_ATTR_NO_SIGMASK_NP);
-  EXPECT_EQ(pthread_attr_setaffinity_np(&attributes, sizeof one, &one), 0);
-  EXPECT_EQ(pthread_attr_setsigmask_np(&attributes, &mask), 0);
-  EXPECT_EQ(pthread_attr_getsigmask_np(&attributes, &got), 0);
+  EXPECT_EQ(PTHREAD_ATTR_NO_SIGMASK_NP, pthread_attr_getsigmask_np(&attributes, &got));
+  EXPECT_EQ(0, pthread_attr_setaffinity_np(&attributes, sizeof one, &one));
+  EXPECT_EQ(0, pthread_attr_setsigmask_np(&attributes, &mask));
+  EXPECT_EQ(0, pthread_attr_getsigmask_np(&attributes, &got));
   EXPECT(sigismember(&got, SIGUSR2) == 1 && sigismember(&got, SIGUSR1) == 0);
-  Thread worker(
+  Pthread worker(
       [&] {
         cpu_set_t mine;
-        EXPECT_EQ(pthread_getaffinity_np(pthread_self(), sizeof mine, &mine), 0);
+        EXPECT_EQ(0, pthread_getaffinity_np(pthread_self(), sizeof mine, &mine));
         EXPECT(CPU_EQUAL(&mine, &one) != 0);
         sigset_t current;
-        EXPECT_EQ(pthread_sigmask(SIG_BLOCK, nullptr, &current), 0);
+        EXPECT_EQ(0, pthread_sigmask(SIG_BLOCK, nullptr, &current));
         EXPECT(sigismember(&current, SIGUSR2) == 1 && sigismember(&current, SIGUSR1) == 0);
       },
       &attributes);
   worker.join();
-  EXPECT_EQ(pthread_attr_destroy(&attributes), 0);
+  EXPECT_EQ(0, pthread_attr_destroy(&attributes));
 }
 
 static void explicit_scheduling() {
   pthread_attr_t attributes;
-  EXPECT_EQ(pthread_attr_init(&attributes), 0);
-  EXPECT_EQ(pthread_attr_setinheritsched(&attributes, PTHREAD_EXPLICIT_SCHED), 0);
-  EXPECT_EQ(pthread_attr_setschedpolicy(&attributes, SCHED_OTHER), 0);
+  EXPECT_EQ(0, pthread_attr_init(&attributes));
+  EXPECT_EQ(0, pthread_attr_setinheritsched(&attributes, PTHREAD_EXPLICIT_SCHED));
+  EXPECT_EQ(0, pthread_attr_setschedpolicy(&attributes, SCHED_OTHER));
   sched_param const zero{0};
-  EXPECT_EQ(pthread_attr_setschedparam(&attributes, &zero), 0);
-  Thread worker(
+  EXPECT_EQ(0, pthread_attr_setschedparam(&attributes, &zero));
+  Pthread worker(
       [] {
         int policy = -1;
         sched_param got{-1};
-        EXPECT_EQ(pthread_getschedparam(pthread_self(), &policy, &got), 0);
-        EXPECT_EQ(policy, SCHED_OTHER);
-        EXPECT_EQ(got.sched_priority, 0);
+        EXPECT_EQ(0, pthread_getschedparam(pthread_self(), &policy, &got));
+        EXPECT_EQ(SCHED_OTHER, policy);
+        EXPECT_EQ(0, got.sched_priority);
       },
       &attributes);
   worker.join();
-  EXPECT_EQ(pthread_attr_destroy(&attributes), 0);
+  EXPECT_EQ(0, pthread_attr_destroy(&attributes));
 }
 
 static void process_wide_default() {
   pthread_attr_t old;
-  EXPECT_EQ(pthread_getattr_default_np(&old), 0);
+  EXPECT_EQ(0, pthread_getattr_default_np(&old));
   pthread_attr_t changed;
-  EXPECT_EQ(pthread_getattr_default_np(&changed), 0);
-  EXPECT_EQ(pthread_attr_setstacksize(&changed, 512 << 10), 0);
-  EXPECT_EQ(pthread_setattr_default_np(&changed), 0);
+  EXPECT_EQ(0, pthread_getattr_default_np(&changed));
+  EXPECT_EQ(0, pthread_attr_setstacksize(&changed, 512 << 10));
+  EXPECT_EQ(0, pthread_setattr_default_np(&changed));
   Seen seen;
-  Thread worker([&] { seen = look(); });
+  Pthread worker([&] { seen = look(); });
   worker.join();
-  EXPECT_EQ(seen.stack_size, size_t{512} << 10);
+  EXPECT_EQ(size_t{512} << 10, seen.stack_size);
   EXPECT(seen.inside);
-  EXPECT_EQ(pthread_setattr_default_np(&old), 0);
-  EXPECT_EQ(pthread_attr_destroy(&old), 0);
-  EXPECT_EQ(pthread_attr_destroy(&changed), 0);
+  EXPECT_EQ(0, pthread_setattr_default_np(&old));
+  EXPECT_EQ(0, pthread_attr_destroy(&old));
+  EXPECT_EQ(0, pthread_attr_destroy(&changed));
 }
 
 int main() {
@@ -188,5 +188,5 @@ int main() {
   affinity_and_mask();
   explicit_scheduling();
   process_wide_default();
-  puts("PASS");
+  return finish();
 }

@@ -7,7 +7,7 @@
 // value reaches the join.
 #include <string>
 
-#include "threads.h"
+#include "thread_testing.h"
 
 static std::string story;  // written by one thread at a time, read after its join
 
@@ -28,22 +28,22 @@ static void handler(void* letter) { story += static_cast<const char*>(letter); }
 static void deep(int depth, void* value) {
   Frame const frame(static_cast<char>('0' + depth));
   if (depth == 0) leave(value);
-  deep(depth - 1, value);
+  if (depth > 0) deep(depth - 1, value);
 }
 
 static void from_deep_inside() {
   story.clear();
-  Thread worker([] {
+  Pthread worker([] {
     Frame const outer('o');
     deep(3, reinterpret_cast<void*>(42));
   });
   EXPECT(worker.join() == reinterpret_cast<void*>(42));
-  EXPECT_EQ(story, std::string("d0123o"));
+  EXPECT(story == "d0123o");
 }
 
 static void handlers_and_frames_in_order() {
   story.clear();
-  Thread worker([] {
+  Pthread worker([] {
     Frame const outer('o');
     pthread_cleanup_push(handler, const_cast<char*>("1"));
     {
@@ -55,24 +55,24 @@ static void handlers_and_frames_in_order() {
     pthread_cleanup_pop(0);
   });
   worker.join();
-  EXPECT_EQ(story, std::string("d2m1o"));
+  EXPECT(story == "d2m1o");
 }
 
 static void popped_handlers() {
   story.clear();
-  Thread worker([] {
+  Pthread worker([] {
     pthread_cleanup_push(handler, const_cast<char*>("a"));
     pthread_cleanup_push(handler, const_cast<char*>("b"));
     pthread_cleanup_pop(1);  // runs b
     pthread_cleanup_pop(0);  // drops a
   });
   worker.join();
-  EXPECT_EQ(story, std::string("b"));
+  EXPECT(story == "b");
 }
 
 static void a_handler_may_block() {
   story.clear();
-  Thread worker([] {
+  Pthread worker([] {
     pthread_cleanup_push([](void*) { nap(20); }, nullptr);
     pthread_exit(nullptr);
     pthread_cleanup_pop(0);
@@ -82,7 +82,7 @@ static void a_handler_may_block() {
 
 static void catch_all_sees_it() {
   story.clear();
-  Thread worker([] {
+  Pthread worker([] {
     try {
       leave(reinterpret_cast<void*>(5));
     } catch (...) {
@@ -91,7 +91,7 @@ static void catch_all_sees_it() {
     }
   });
   EXPECT(worker.join() == reinterpret_cast<void*>(5));
-  EXPECT_EQ(story, std::string("dc"));
+  EXPECT(story == "dc");
 }
 
 static pthread_key_t key;
@@ -100,16 +100,16 @@ static thread_local Frame per_thread('t');
 static void the_order_of_the_end() {
   for (bool by_exit : {false, true}) {
     story.clear();
-    Thread worker([by_exit] {
+    Pthread worker([by_exit] {
       Frame const frame('f');
       per_thread.letter_ = 'T';  // constructs it
-      EXPECT_EQ(pthread_setspecific(key, const_cast<char*>("K")), 0);
+      EXPECT_EQ(0, pthread_setspecific(key, const_cast<char*>("K")));
       pthread_cleanup_push(handler, const_cast<char*>("h"));
       if (by_exit) pthread_exit(nullptr);
       pthread_cleanup_pop(1);
     });
     worker.join();
-    EXPECT_EQ(story, std::string("hfTK"));
+    EXPECT(story == "hfTK");
   }
 }
 
@@ -118,7 +118,7 @@ static void destructors_may_block() {
     ~Slow() { nap(20); }
     int touched = 0;
   };
-  Thread worker([] {
+  Pthread worker([] {
     static thread_local Slow slow;
     slow.touched = 1;
   });
@@ -129,14 +129,14 @@ static void* c_start_routine(void* argument) { pthread_exit(argument); }
 
 static void straight_out_of_the_start_routine() {
   pthread_t id;
-  EXPECT_EQ(pthread_create(&id, nullptr, c_start_routine, &story), 0);
+  EXPECT_EQ(0, pthread_create(&id, nullptr, c_start_routine, &story));
   void* result = nullptr;
-  EXPECT_EQ(pthread_join(id, &result), 0);
+  EXPECT_EQ(0, pthread_join(id, &result));
   EXPECT(result == &story);
 }
 
 int main() {
-  EXPECT_EQ(pthread_key_create(&key, [](void* word) { story += static_cast<char*>(word); }), 0);
+  EXPECT_EQ(0, pthread_key_create(&key, [](void* word) { story += static_cast<char*>(word); }));
   from_deep_inside();
   handlers_and_frames_in_order();
   popped_handlers();
@@ -145,5 +145,5 @@ int main() {
   the_order_of_the_end();
   destructors_may_block();
   straight_out_of_the_start_routine();
-  puts("PASS");
+  return finish();
 }

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "threads.h"
+#include "thread_testing.h"
 
 struct Shared {
   std::atomic<int> order{0};
@@ -25,8 +25,8 @@ struct Mark {
 
 static void spawn_detached(void* (*body)(void*), void* argument = nullptr) {
   pthread_t id;
-  EXPECT_EQ(pthread_create(&id, nullptr, body, argument), 0);
-  EXPECT_EQ(pthread_detach(id), 0);
+  EXPECT_EQ(0, pthread_create(&id, nullptr, body, argument));
+  EXPECT_EQ(0, pthread_detach(id));
 }
 
 static void* slow_worker(void*) {
@@ -46,10 +46,10 @@ static void others_run_on_and_status_is_0() {
     pthread_cleanup_pop(0);
   });
   EXPECT(exited(status, 0));
-  EXPECT_EQ(shared->cleanup, 1);
-  EXPECT_EQ(shared->destructor, 2);
-  EXPECT_EQ(shared->worker_done, 3);
-  EXPECT_EQ(shared->at_exit, 4);
+  EXPECT_EQ(1, shared->cleanup);
+  EXPECT_EQ(2, shared->destructor);
+  EXPECT_EQ(3, shared->worker_done);
+  EXPECT_EQ(4, shared->at_exit);
 }
 
 static void exit_by_another_thread() {
@@ -82,7 +82,7 @@ static void another_thread_joins_main() {
     pthread_exit(reinterpret_cast<void*>(1234));
   });
   EXPECT(exited(status, 0));
-  EXPECT_EQ(shared->main_result, 1234L);
+  EXPECT_EQ(1234L, shared->main_result);
 }
 
 static void new_threads_after_main_has_gone() {
@@ -91,7 +91,7 @@ static void new_threads_after_main_has_gone() {
     spawn_detached([](void*) -> void* {
       nap(20);
       for (int i = 0; i < 10; ++i) {
-        Thread next([] { ++shared->worker_done; });
+        Pthread next([] { ++shared->worker_done; });
         next.join();
       }
       spawn_detached([](void*) -> void* {
@@ -104,7 +104,7 @@ static void new_threads_after_main_has_gone() {
     pthread_exit(nullptr);
   });
   EXPECT(exited(status, 0));
-  EXPECT_EQ(shared->worker_done, 11);
+  EXPECT_EQ(11, shared->worker_done);
 }
 
 static void signals_still_end_it() {

@@ -13,7 +13,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "threads.h"
+#include "thread_testing.h"
 
 struct Range {
   char* low = nullptr;
@@ -23,11 +23,11 @@ struct Range {
 
 static Range stack_of(pthread_t id) {
   pthread_attr_t attributes;
-  EXPECT_EQ(pthread_getattr_np(id, &attributes), 0);
+  EXPECT_EQ(0, pthread_getattr_np(id, &attributes));
   void* low = nullptr;
   size_t size = 0;
-  EXPECT_EQ(pthread_attr_getstack(&attributes, &low, &size), 0);
-  EXPECT_EQ(pthread_attr_destroy(&attributes), 0);
+  EXPECT_EQ(0, pthread_attr_getstack(&attributes, &low, &size));
+  EXPECT_EQ(0, pthread_attr_destroy(&attributes));
   return {static_cast<char*>(low), static_cast<char*>(low) + size};
 }
 
@@ -38,7 +38,7 @@ static void truth_for_main_and_others() {
   std::atomic<size_t> ready{0};
   std::atomic<bool> go{false};
   std::vector<int*> locals(kThreads);
-  std::vector<Thread> threads;
+  std::vector<Pthread> threads;
   for (size_t i = 0; i < kThreads; ++i) {
     threads.emplace_back([&, i] {
       int inside = 0;
@@ -68,17 +68,17 @@ static void a_stack_of_ones_own() {
       mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   EXPECT(memory != MAP_FAILED);
   pthread_attr_t attributes;
-  EXPECT_EQ(pthread_attr_init(&attributes), 0);
-  EXPECT_EQ(pthread_attr_setstack(&attributes, memory, kSize), 0);
+  EXPECT_EQ(0, pthread_attr_init(&attributes));
+  EXPECT_EQ(0, pthread_attr_setstack(&attributes, memory, kSize));
   void* low = nullptr;
   size_t size = 0;
-  EXPECT_EQ(pthread_attr_getstack(&attributes, &low, &size), 0);
+  EXPECT_EQ(0, pthread_attr_getstack(&attributes, &low, &size));
   EXPECT(low == memory);
-  EXPECT_EQ(size, kSize);
+  EXPECT_EQ(kSize, size);
   for (int round = 0; round < 3; ++round) {  // used again and again
     bool inside = false;
     Range told;
-    Thread worker(
+    Pthread worker(
         [&] {
           char here[100];
           memset(here, 1, sizeof here);
@@ -93,8 +93,8 @@ static void a_stack_of_ones_own() {
     EXPECT(told.high == memory + kSize);
   }
   memset(memory, 0xaa, kSize);  // ours again
-  EXPECT_EQ(munmap(memory, kSize), 0);
-  EXPECT_EQ(pthread_attr_destroy(&attributes), 0);
+  EXPECT_EQ(0, munmap(memory, kSize));
+  EXPECT_EQ(0, pthread_attr_destroy(&attributes));
 }
 
 // Goes down about `bytes` of stack, touching each kilobyte.
@@ -110,29 +110,29 @@ __attribute__((noinline)) static int descend(size_t bytes) {
 static void all_of_it_can_be_used() {
   for (size_t size : {size_t{256} << 10, size_t{1} << 20, size_t{16} << 20}) {
     pthread_attr_t attributes;
-    EXPECT_EQ(pthread_attr_init(&attributes), 0);
-    EXPECT_EQ(pthread_attr_setstacksize(&attributes, size), 0);
-    Thread worker([size] { EXPECT(descend(size / 5 * 3) != 0); }, &attributes);
+    EXPECT_EQ(0, pthread_attr_init(&attributes));
+    EXPECT_EQ(0, pthread_attr_setstacksize(&attributes, size));
+    Pthread worker([size] { EXPECT(descend(size / 5 * 3) != 0); }, &attributes);
     worker.join();
-    EXPECT_EQ(pthread_attr_destroy(&attributes), 0);
+    EXPECT_EQ(0, pthread_attr_destroy(&attributes));
   }
-  Thread plain([] { EXPECT(descend(5 << 20) != 0); });  // of the default 8 MB
+  Pthread plain([] { EXPECT(descend(5 << 20) != 0); });  // of the default 8 MB
   plain.join();
 }
 
 static void too_deep_hits_the_guard() {
   int const status = in_child([] {
     pthread_attr_t attributes;
-    EXPECT_EQ(pthread_attr_init(&attributes), 0);
-    EXPECT_EQ(pthread_attr_setstacksize(&attributes, 256 << 10), 0);
-    Thread worker([] { descend(size_t{1} << 20); }, &attributes);
+    EXPECT_EQ(0, pthread_attr_init(&attributes));
+    EXPECT_EQ(0, pthread_attr_setstacksize(&attributes, 256 << 10));
+    Pthread worker([] { descend(size_t{1} << 20); }, &attributes);
     worker.join();
   });
   EXPECT(killed(status, SIGSEGV));
 }
 
 static void big_frames_survive_waiting() {
-  std::vector<Thread> threads;
+  std::vector<Pthread> threads;
   for (int i = 0; i < 8; ++i) {
     threads.emplace_back([i] {
       constexpr size_t kBytes = 100000;
@@ -140,7 +140,7 @@ static void big_frames_survive_waiting() {
       memset(block, 'a' + i, kBytes);
       for (int round = 0; round < 5; ++round) {
         nap(1);
-        for (size_t k = 0; k < kBytes; k += 997) EXPECT_EQ(block[k], 'a' + i);
+        for (size_t k = 0; k < kBytes; k += 997) EXPECT_EQ('a' + i, block[k]);
       }
     });
   }
@@ -148,8 +148,8 @@ static void big_frames_survive_waiting() {
 
 static void the_smallest_stack_works() {
   pthread_attr_t attributes;
-  EXPECT_EQ(pthread_attr_init(&attributes), 0);
-  EXPECT_EQ(pthread_attr_setstacksize(&attributes, PTHREAD_STACK_MIN), 0);
+  EXPECT_EQ(0, pthread_attr_init(&attributes));
+  EXPECT_EQ(0, pthread_attr_setstacksize(&attributes, PTHREAD_STACK_MIN));
   static std::atomic<int> ran{0};
   auto body = [](void*) -> void* {
     nap(1);
@@ -157,10 +157,10 @@ static void the_smallest_stack_works() {
     return nullptr;
   };
   pthread_t ids[10];
-  for (pthread_t& id : ids) EXPECT_EQ(pthread_create(&id, &attributes, body, nullptr), 0);
-  for (pthread_t& id : ids) EXPECT_EQ(pthread_join(id, nullptr), 0);
-  EXPECT_EQ(ran, 10);
-  EXPECT_EQ(pthread_attr_destroy(&attributes), 0);
+  for (pthread_t& id : ids) EXPECT_EQ(0, pthread_create(&id, &attributes, body, nullptr));
+  for (pthread_t& id : ids) EXPECT_EQ(0, pthread_join(id, nullptr));
+  EXPECT_EQ(10, ran);
+  EXPECT_EQ(0, pthread_attr_destroy(&attributes));
 }
 
 int main() {
@@ -170,5 +170,5 @@ int main() {
   too_deep_hits_the_guard();
   big_frames_survive_waiting();
   the_smallest_stack_works();
-  puts("PASS");
+  return finish();
 }
