@@ -261,6 +261,11 @@ std::string_view allowed_values(const OptionRow& row, std::span<char> room) {
   return line.text();
 }
 
+bool is_allowed(const OptionRow& row, std::string_view text) {
+  Options scratch;
+  return row.set(scratch, text, row);
+}
+
 void parse_options(const char* const* environment) {
   bool any = false;
   auto each = [&](auto&& visit) {

@@ -20,6 +20,21 @@ enum class Switch : uint8_t {
   always
 };
 
+// The families of symbols.def, and the switch that each obeys.
+enum class Family : uint8_t {
+#define FAMILY(name, obeys, holds) name,
+#include "preload/switches.def"
+#undef FAMILY
+};
+constexpr Switch switch_of(Family family) {
+  constexpr Switch switches[] = {
+#define FAMILY(name, obeys, holds) Switch::obeys,
+#include "preload/switches.def"
+#undef FAMILY
+  };
+  return switches[static_cast<int>(family)];
+}
+
 // One row of options.def, as text and numbers.
 struct OptionRow;
 
@@ -119,6 +134,9 @@ std::span<const OptionRow> option_rows();
 
 // A sentence part that says what the option takes ("a number from 1 to 64"), written into `room`.
 std::string_view allowed_values(const OptionRow& row, std::span<char> room);
+
+// Whether the option takes this value.
+bool is_allowed(const OptionRow& row, std::string_view text);
 
 // Reads the CORO_* variables of an environment (as in environ). Complains in one line about each
 // that is unknown or has a bad value, which then keeps its default; aborts instead under

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "preload/examine.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <set>
+
+#include "preload/machine.h"
+#include "preload/program.h"
+#include "preload/tables.h"
+
+namespace coro {
+namespace {
+
+using Names = std::set<std::string>;
+
+void print_row(const char* what, const std::string& text) {
+  std::printf("%-12s%s\n", what, text.c_str());
+}
+
+// Those of `names` that libcoro interposes.
+Names covered(const std::vector<std::string>& names) {
+  Names found;
+  for (const SymbolRow& row : symbol_rows())
+    if (std::ranges::find(names, row.name) != names.end()) found.emplace(row.name);
+  return found;
+}
+
+// One line a family, names broken at 100 columns.
+void print_by_family(const Names& names) {
+  for (const FamilyRow& family : family_rows()) {
+    size_t count = 0;
+    std::string list, line;
+    for (const SymbolRow& row : symbol_rows()) {
+      if (row.family != family.family || !names.contains(std::string(row.name))) continue;
+      if (line.size() + row.name.size() > 80) {
+        list += line + "\n" + std::string(19, ' ');
+        line.clear();
+      }
+      (line += " ") += row.name;
+      ++count;
+    }
+    if (count)
+      std::printf("  %-11s%5zu%s\n", std::string(family.name).c_str(), count,
+                  (list + line).c_str());
+  }
+}
+
+bool is_glibc_itself(const std::string& name) {
+  for (const char* own :
+       {"libc.so", "libpthread.so", "librt.so", "libdl.so", "libm.so", "ld-linux"})
+    if (name.find(own) != name.npos) return true;
+  return false;
+}
+
+void print_imports(const Program& program, const std::vector<Library>& libraries) {
+  Names own = covered(program.elf.imports);
+  print_row("imports", std::to_string(own.size()) + " of our calls");
+  print_by_family(own);
+  Names more;
+  size_t users = 0;
+  for (const Library& library : libraries) {
+    if (is_glibc_itself(library.name)) continue;
+    Names names = covered(read_elf(library.path).elf.imports);
+    users += !names.empty();
+    more.insert(names.begin(), names.end());
+  }
+  if (!users) return;
+  print_row("libraries", std::to_string(more.size()) + " of our calls, imported by " +
+                             std::to_string(users) + " of the " + std::to_string(libraries.size()) +
+                             " libraries it loads at start");
+  print_by_family(more);
+}
+
+void print_machine() {
+  Machine machine = probe_machine();
+  print_row("kernel", machine.kernel);
+  print_row("FSGSBASE", machine.fsgsbase ? "yes: a switch makes no system call"
+                                         : "no: every switch costs one system call (arch_prctl)");
+  print_row("seccomp", machine.seccomp
+                           ? "yes: blocking calls made inside libc can be caught"
+                           : "denied: blocking calls made inside libc will hold up their hub");
+  print_row("guards", machine.light_guards
+                          ? "MADV_GUARD_INSTALL: guard pages cost no memory mapping"
+                          : "mprotect: two mappings a stack (Linux 6.13 has a lighter way)");
+}
+
+}  // namespace
+
+int examine(const std::string& name) {
+  Program program = inspect_program(name);
+  print_row("program", program.path.empty() ? name : program.path);
+  if (!program.scripts.empty()) print_row("run by", program.binary);
+  if (program.refusal) {
+    print_row("verdict", "cannot run: " + program.why);
+    return program.refusal;
+  }
+  print_row("verdict", program.keeps_threads
+                           ? "can run, but as a Go program it keeps its kernel threads"
+                           : "can run");
+  std::vector<Library> libraries = libraries_of(program);
+  for (const Library& library : libraries)
+    if (library.name == "libc.so.6") print_row("glibc", glibc_version(read_elf(library.path).elf));
+  print_machine();
+  print_imports(program, libraries);
+  return 0;
+}
+
+}  // namespace coro
