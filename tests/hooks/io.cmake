@@ -1,6 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# The I/O half of the hook tests. "a|b" after PARKS: glibc or the compiler may call either.
+# The I/O half of the hook tests. "a|b" after PARKS: either of them.
 
 # sockets
-add_hook_test(recv SOURCES recv.cc PARKS recv)
+add_hook_test(socket PARKS recv)
+add_hook_test(accept PARKS accept accept4 recv)
+add_hook_test(connect PARKS connect poll)
+add_hook_test(recv PARKS recv send)
+add_hook_test(socket_timeout PARKS recv read readv recvfrom recvmsg send write writev sendto sendmsg)
+add_hook_test(datagram PARKS recv recvfrom read send sendto write)
+add_hook_test(message PARKS recvmsg sendmsg read recv)
+add_hook_test(mmsg PARKS recvmmsg sendmmsg)
+add_hook_test(stream_end PARKS recv send)
+add_hook_test(socket_eintr
+              PARKS recv recvfrom recvmsg recvmmsg read readv send sendto sendmsg write writev accept accept4
+                    connect)
+add_hook_test(socket_restart PARKS recv recvfrom recvmsg read readv send write accept)
+add_hook_test(shared_socket PARKS recv read write)
