@@ -11,3 +11,19 @@ add_hook_test(thread_exit_main SOURCES thread_exit_main.cc)
 add_hook_test(thread_attr SOURCES thread_attr.cc)
 add_hook_test(thread_stack SOURCES thread_stack.cc)
 add_hook_test(thread_keys SOURCES thread_keys.cc)
+add_hook_test(thread_local SOURCES thread_local.cc)
+add_hook_test(thread_identity SOURCES thread_identity.cc)
+add_hook_test(thread_once SOURCES thread_once.cc PARKS pthread_once)
+add_hook_test(c11_threads SOURCES c11_threads.cc PARKS
+              thrd_join thrd_sleep mtx_lock mtx_timedlock cnd_wait cnd_timedwait)
+add_hook_test(thread_signals SOURCES thread_signals.cc PARKS sem_wait)
+
+# cancellation
+add_hook_test(cancel_rules SOURCES cancel_rules.cc)
+add_hook_test(cancel_io SOURCES cancel_io.cc)
+add_hook_test(cancel_sync SOURCES cancel_sync.cc PARKS pthread_cond_wait sem_wait pthread_join)
+
+# locks
+add_hook_test(mutex SOURCES mutex.cc PARKS pthread_mutex_lock)
+add_hook_test(mutex_timed SOURCES mutex_timed.cc PARKS pthread_mutex_timedlock pthread_mutex_clocklock)
+add_hook_test(mutex_robust SOURCES mutex_robust.cc PARKS pthread_mutex_lock)

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Signals and threads: the mask is per thread and inherited, pthread_sigmask's errors and old mask,
+// sigpending per thread, pthread_kill and pthread_sigqueue to a blocked, a running and the own
+// thread run the handler in that thread, signal 0, invalid numbers, a blocked signal waits for its
+// unblocking, SA_RESTART or EINTR for the blocked thread, handlers may use errno and thread-locals
+// of the thread.
+#include <semaphore.h>
+#include <sys/syscall.h>
+
+#include <vector>
+
+#include "thread_testing.h"
+
+static std::atomic<int> count{0};
+static std::atomic<pthread_t> ran_in{0};
+static std::atomic<int> value{0};
+static thread_local int mine = 0;
+
+static void on_signal(int, siginfo_t* info, void*) {
+  int const saved = errno;
+  ran_in = pthread_self();
+  value = info->si_value.sival_int;
+  ++mine;
+  errno = 1234;
+  ++count;
+  errno = saved;
+}
+
+static void install(int number, int flags) {
+  struct sigaction action = {};
+  action.sa_sigaction = on_signal;
+  action.sa_flags = flags | SA_SIGINFO;
+  EXPECT_EQ(0, sigaction(number, &action, nullptr));
+}
+
+static sigset_t set_of(int number) {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, number);
+  return set;
+}
+
+static void masks() {
+  sigset_t const usr1 = set_of(SIGUSR1);
+  sigset_t const usr2 = set_of(SIGUSR2);
+  guarded<sigset_t> old;
+  errno = 77;
+  EXPECT_EQ(0, pthread_sigmask(SIG_BLOCK, &usr1, &old));
+  EXPECT_EQ(0, sigismember(&old.value, SIGUSR1));
+  EXPECT_EQ(EINVAL, pthread_sigmask(99, &usr1, nullptr));
+  EXPECT_EQ(77, errno);
+  Pthread worker([&] {
+    sigset_t own;
+    EXPECT_EQ(0, pthread_sigmask(SIG_BLOCK, &usr2, &own));
+    EXPECT_EQ(1, sigismember(&own, SIGUSR1));  // inherited
+    EXPECT_EQ(0, sigismember(&own, SIGUSR2));
+    nap(10);
+    EXPECT_EQ(0, sigprocmask(SIG_SETMASK, nullptr, &own));
+    EXPECT_EQ(1, sigismember(&own, SIGUSR1));
+    EXPECT_EQ(1, sigismember(&own, SIGUSR2));
+  });
+  nap(5);
+  sigset_t own;
+  EXPECT_EQ(0, pthread_sigmask(SIG_SETMASK, nullptr, &own));
+  EXPECT_EQ(0, sigismember(&own, SIGUSR2));  // the worker's mask is its own
+  worker.join();
+  sigset_t all;
+  sigfillset(&all);
+  EXPECT_EQ(0, pthread_sigmask(SIG_SETMASK, &all, nullptr));
+  EXPECT_EQ(0, pthread_sigmask(SIG_SETMASK, nullptr, &own));
+  EXPECT_EQ(0, sigismember(&own, SIGKILL));
+  EXPECT_EQ(0, sigismember(&own, SIGSTOP));
+  EXPECT_EQ(1, sigismember(&own, SIGTERM));
+  EXPECT_EQ(0, pthread_sigmask(SIG_SETMASK, &old.value, nullptr));
+}
+
+static void to_oneself() {
+  count = 0;
+  mine = 0;
+  EXPECT_EQ(0, pthread_kill(pthread_self(), SIGUSR1));
+  EXPECT_EQ(1, count);
+  EXPECT_EQ(1, mine);
+  Pthread worker([] {
+    errno = 55;
+    EXPECT_EQ(0, pthread_kill(pthread_self(), SIGUSR1));
+    EXPECT_EQ(55, errno);
+    EXPECT_EQ(2, count);  // handled before pthread_kill returned
+    EXPECT_EQ(1, mine);
+    EXPECT(ran_in == pthread_self());
+    EXPECT_EQ(0, raise(SIGUSR1));
+    EXPECT_EQ(3, count);
+    EXPECT(ran_in == pthread_self());
+  });
+}
+
+static void to_a_running_one() {
+  count = 0;
+  std::atomic<bool> ready{false};
+  int seen = 0;
+  Pthread runner([&] {
+    ready = true;
+    while (count == 0) {
+      for (int i = 0; i < 1000; ++i) {
+        volatile int spin = i;
+        (void)spin;
+      }
+      sched_yield();
+    }
+    seen = mine;
+  });
+  EXPECT(comes_true([&] { return ready.load(); }));
+  pthread_t const id = runner.id();
+  EXPECT_EQ(0, pthread_kill(id, SIGUSR1));
+  runner.join();
+  EXPECT_EQ(1, seen);
+  EXPECT(ran_in == id);
+}
+
+static void to_a_blocked_one() {
+  for (int flags : {0, SA_RESTART}) {
+    install(SIGUSR1, flags);
+    count = 0;
+    Pipe const pipe;
+    std::atomic<bool> ready{false};
+    ssize_t result = 0;
+    int error = 0;
+    int handled_here = 0;
+    Pthread reader([&] {
+      char byte = 0;
+      ready = true;
+      errno = 0;
+      result = read(pipe.a, &byte, 1);
+      error = errno;
+      handled_here = mine;
+    });
+    pthread_t const id = reader.id();
+    EXPECT(comes_true([&] { return ready.load(); }));
+    nap(10);
+    EXPECT_EQ(0, pthread_kill(id, 0));
+    EXPECT_EQ(0, pthread_kill(id, SIGUSR1));
+    EXPECT(comes_true([] { return count == 1; }));
+    nap(5);
+    if (flags == SA_RESTART) EXPECT_EQ(1, write(pipe.b, "x", 1));
+    reader.join();
+    EXPECT(ran_in == id);
+    EXPECT_EQ(1, handled_here);
+    EXPECT_EQ(flags == SA_RESTART ? 1 : -1, result);
+    if (flags == 0) EXPECT_EQ(EINTR, error);
+  }
+}
+
+static void to_each_of_many() {
+  install(SIGUSR1, 0);
+  constexpr size_t kThreads = 20;
+  std::atomic<size_t> ready{0};
+  std::atomic<int> interrupted{0};
+  std::vector<Pthread> threads;
+  sem_t semaphore;
+  sem_init(&semaphore, 0, 0);
+  for (size_t i = 0; i < kThreads; ++i) {
+    threads.emplace_back([&] {
+      ++ready;
+      EXPECT_ERRNO(EINTR, sem_wait(&semaphore));
+      EXPECT_EQ(1, mine);
+      ++interrupted;
+    });
+  }
+  EXPECT(comes_true([&] { return ready == kThreads; }));
+  nap(10);
+  for (auto& thread : threads) {
+    int const before = interrupted;
+    EXPECT_EQ(0, pthread_kill(thread.id(), SIGUSR1));
+    EXPECT(comes_true([&] { return interrupted == before + 1; }));
+  }
+  threads.clear();
+  sem_destroy(&semaphore);
+}
+
+static void errors() {
+  std::atomic<bool> stop{false};
+  Pthread other([&] {
+    while (!stop) nap(1);
+  });
+  errno = 77;
+  for (pthread_t id : {pthread_self(), other.id()}) {
+    EXPECT_EQ(0, pthread_kill(id, 0));
+    EXPECT_EQ(EINVAL, pthread_kill(id, -1));
+    EXPECT_EQ(EINVAL, pthread_kill(id, 65));
+    EXPECT_EQ(EINVAL, pthread_kill(id, 10000));
+    EXPECT_EQ(EINVAL, pthread_kill(id, 32));  // glibc's own
+    EXPECT_EQ(EINVAL, pthread_sigqueue(id, 33, sigval{}));
+  }
+  EXPECT_EQ(77, errno);
+  stop = true;
+}
+
+static void a_finished_one_takes_it_silently() {
+  count = 0;
+  Pthread worker([] {});
+  nap(20);
+  EXPECT_EQ(0, pthread_kill(worker.id(), 0));
+  EXPECT_EQ(0, pthread_kill(worker.id(), SIGUSR1));
+  worker.join();
+  EXPECT_EQ(0, count);
+}
+
+static void blocked_until_unblocked() {
+  count = 0;
+  std::atomic<int> step{0};
+  sigset_t const usr1 = set_of(SIGUSR1);
+  Pthread worker([&] {
+    EXPECT_EQ(0, pthread_sigmask(SIG_BLOCK, &usr1, nullptr));
+    step = 1;
+    while (step != 2) nap(1);
+    sigset_t pending;
+    EXPECT_EQ(0, sigpending(&pending));
+    EXPECT_EQ(1, sigismember(&pending, SIGUSR1));
+    EXPECT_EQ(0, count);
+    EXPECT_EQ(0, pthread_sigmask(SIG_UNBLOCK, &usr1, nullptr));
+    EXPECT_EQ(1, count);  // before pthread_sigmask returned; two sent, one delivered
+    EXPECT(ran_in == pthread_self());
+    EXPECT_EQ(0, sigpending(&pending));
+    EXPECT_EQ(0, sigismember(&pending, SIGUSR1));
+  });
+  EXPECT(comes_true([&] { return step == 1; }));
+  EXPECT_EQ(0, pthread_kill(worker.id(), SIGUSR1));
+  EXPECT_EQ(0, pthread_kill(worker.id(), SIGUSR1));
+  sigset_t pending;
+  EXPECT_EQ(0, sigpending(&pending));
+  EXPECT_EQ(0, sigismember(&pending, SIGUSR1));  // pending there, not here
+  step = 2;
+}
+
+static void queued_with_a_value() {
+  install(SIGRTMIN, 0);
+  count = 0;
+  sigset_t const realtime = set_of(SIGRTMIN);
+  std::atomic<int> step{0};
+  Pthread worker([&] {
+    pthread_sigmask(SIG_BLOCK, &realtime, nullptr);
+    step = 1;
+    while (step != 2) nap(1);
+    siginfo_t info{};
+    EXPECT_EQ(SIGRTMIN, sigwaitinfo(&realtime, &info));
+    EXPECT_EQ(101, info.si_value.sival_int);
+    EXPECT_EQ(SI_QUEUE, info.si_code);
+    EXPECT_EQ(getpid(), info.si_pid);
+    pthread_sigmask(SIG_UNBLOCK, &realtime, nullptr);
+    EXPECT_EQ(2, count);  // real-time signals queue
+    EXPECT_EQ(103, value);
+  });
+  EXPECT(comes_true([&] { return step == 1; }));
+  for (int i = 101; i <= 103; ++i) {
+    sigval data{};
+    data.sival_int = i;
+    EXPECT_EQ(0, pthread_sigqueue(worker.id(), SIGRTMIN, data));
+  }
+  step = 2;
+}
+
+int main() {
+  install(SIGUSR1, 0);
+  masks();
+  to_oneself();
+  to_a_running_one();
+  to_a_blocked_one();
+  to_each_of_many();
+  errors();
+  a_finished_one_takes_it_silently();
+  blocked_until_unblocked();
+  queued_with_a_value();
+  return finish();
+}
