@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables and what must follow from them.
+
+Each row of symbols.def has a HOOK or an ALIAS in its family's file (or in fortified.cc, or one beside it
+named <family>_*.cc), and its name occurs in a program of tests/hooks; each hook has a row. Each option and
+counter has a help text. README.md holds the tables that the launcher prints.
+tables.py LAUNCHER [--self-test | --update]       --update writes the tables into README.md
+"""
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import house
+
+README = house.ROOT / "README.md"
+GENERATED = re.compile(r"<!-- begin: coro (\w+ --markdown) -->\n(.*?)<!-- end -->", re.DOTALL)
+
+
+def hooks_in(text):
+    """The names that a source file of hooks/ defines."""
+    text = house.without_comments(text)
+    names = re.findall(r"\bHOOK\w*\(\s*[^(),]+(?:\([^()]*\)[^(),]*)*,\s*(\w+)\s*,", text)
+    return set(names) | set(re.findall(r"\bALIAS\w*\(\s*(\w+)\s*[,)]", text))
+
+
+def belongs(file, family):
+    return file == "fortified.cc" or re.fullmatch(rf"{family}(_\w+)?\.cc", file) is not None
+
+
+def hook_complaints(symbols, hooks):
+    """`hooks`: the names defined, by file of hooks/."""
+    found = []
+    for name, family, _ in symbols:
+        homes = [file for file, names in hooks.items() if name in names]
+        if not homes:
+            found.append(f"{name} has a row, but no HOOK or ALIAS")
+        elif not any(belongs(file, family) for file in homes):
+            found.append(f"{name} is of family {family}, but lives in hooks/{homes[0]}")
+    known = {row[0] for row in symbols}
+    for file, names in hooks.items():
+        found += [f"hooks/{file} defines {name}, which has no row" for name in sorted(names - known)]
+    return found
+
+
+def order_complaints(symbols):
+    found, seen = [], []
+    for name, family, _ in symbols:
+        if family in seen[:-1]:
+            found.append(f"symbols.def: {name} stands apart from its family {family}")
+        elif family not in seen:
+            seen.append(family)
+    names = [row[0] for row in symbols]
+    found += [f"symbols.def has {name} twice" for name in sorted({n for n in names if names.count(n) > 1})]
+    return found
+
+
+def test_complaints(symbols, tests):
+    words = set(re.findall(r"\w+", tests))
+    return [f"{row[0]} occurs in no program of tests/hooks" for row in symbols if row[0] not in words]
+
+
+def help_complaints(table, macro):
+    return [f"{table}: {row[0]} has no help" for row in house.rows(house.ROOT / table, macro) if not row[-1]]
+
+
+def readme_complaints(readme, print_table):
+    found = [
+        f"README.md: the table of `coro {command}` is old: tests/house/tables.py --update writes it"
+        for command, text in GENERATED.findall(readme)
+        if text != print_table(command)
+    ]
+    present = {command for command, _ in GENERATED.findall(readme)}
+    return found + [
+        f"README.md has no table of `coro {command}`"
+        for command in ("options --markdown", "calls --markdown")
+        if command not in present
+    ]
+
+
+def printer(launcher):
+    def print_table(command):
+        return subprocess.run([launcher, *command.split()], check=True, capture_output=True, text=True).stdout
+
+    return print_table
+
+
+def complaints(launcher):
+    symbols = house.symbols()
+    hooks = {path.name: hooks_in(path.read_text()) for path in (house.ROOT / "hooks").glob("*.cc")}
+    tests = "\n".join(path.read_text() for path in (house.ROOT / "tests/hooks").glob("*.cc"))
+    return (
+        ([] if symbols else ["symbols.def has no rows"])
+        + order_complaints(symbols)
+        + hook_complaints(symbols, hooks)
+        + test_complaints(symbols, tests)
+        + help_complaints("preload/options.def", "OPTION")
+        + help_complaints("scheduler/counters.def", "COUNTER")
+        + readme_complaints(README.read_text(), printer(launcher))
+    )
+
+
+def update(launcher):
+    print_table = printer(launcher)
+
+    def fresh(match):
+        return f"<!-- begin: coro {match[1]} -->\n{print_table(match[1])}<!-- end -->"
+
+    README.write_text(GENERATED.sub(fresh, README.read_text()))
+
+
+def self_test():
+    symbols = [("read", "io", "parks"), ("recv", "socket", "parks"), ("planted", "io", "parks")]
+    source = "HOOK(ssize_t, read, (int fd)) {\nHOOK(void (*)(int), recv, (int fd)) {\nALIAS(stray, read)\n"
+    found = hook_complaints(symbols, {"io.cc": hooks_in(source)})
+    house.must_find("a row without a hook", found, "planted has a row")
+    house.must_find("a hook in the wrong file", found, "recv is of family socket")
+    house.must_find("a hook without a row", found, "stray, which has no row")
+    house.must_find("a row without a test", test_complaints(symbols, "read() recv()"), "planted")
+    found = order_complaints(symbols + symbols[:1])
+    house.must_find("a family in two places", found, "stands apart")
+    house.must_find("a name given twice", found, "read twice")
+    old = "<!-- begin: coro options --markdown -->\nold\n<!-- end -->"
+    found = readme_complaints(old, lambda command: "new\n")
+    house.must_find("an old table", found, "is old")
+    house.must_find("a missing table", found, "no table of `coro calls")
+    house.verdict([])
+
+
+if __name__ == "__main__":
+    if "--self-test" in sys.argv:
+        self_test()
+    if "--update" in sys.argv:
+        update(sys.argv[1])
+        sys.exit(0)
+    house.verdict(complaints(sys.argv[1]))
