@@ -201,11 +201,10 @@ ElfReading read_elf(const std::string& path) {
   if (!file.starts_with(ELFMAG)) return {ElfStatus::not_elf, "it is not an ELF file", {}};
   if (file.size() < sizeof(Elf64_Ehdr))
     return {ElfStatus::malformed, "malformed ELF file: it ends in its header", {}};
-  if (file[EI_CLASS] != ELFCLASS64 || file[EI_DATA] != ELFDATA2LSB)
-    return {ElfStatus::foreign, "it is not a 64-bit little-endian program", {}};
+  if (file[EI_CLASS] != ELFCLASS64) return {ElfStatus::foreign, "it is a 32-bit program", {}};
   Elf64_Ehdr header;
   std::memcpy(&header, file.data(), sizeof header);
-  if (header.e_machine != EM_X86_64)
+  if (file[EI_DATA] != ELFDATA2LSB || header.e_machine != EM_X86_64)
     return {ElfStatus::foreign, "it is a program for another kind of processor", {}};
   try {
     return {ElfStatus::ok, {}, Reader(file).read()};

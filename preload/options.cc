@@ -21,7 +21,9 @@ constexpr uint32_t every_switch = always_bit - 1;
 
 constexpr std::string_view symbol_names[] = {
 #define SYMBOL(name, family, does) #name,
+#define ALIAS(name, family, of)
 #include "preload/symbols.def"
+#undef ALIAS
 #undef SYMBOL
 };
 static_assert(std::size(symbol_names) <= Trace::most);

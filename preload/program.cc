@@ -72,6 +72,9 @@ bool ends_with_name(const std::string& path, std::string_view name) {
   return path == name || path.ends_with("/" + std::string(name));
 }
 
+// env(1)'s exit status for an error of execve(2).
+int status_of(int error) { return error == ENOENT ? exit_not_found : exit_cannot_run; }
+
 void refuse(Program& program, int status, std::string why) {
   program.refusal = status;
   program.why = std::move(why);
@@ -91,8 +94,7 @@ void follow_scripts(Program& program) {
     program.binary =
         plain_text || next == line[0] ? (is_program_file(next) ? next : "") : find_program(next);
     if (!program.binary.empty()) continue;
-    int status = errno == ENOENT || errno == ENOTDIR ? exit_not_found : exit_cannot_run;
-    return refuse(program, status,
+    return refuse(program, status_of(errno),
                   "the interpreter " + next + " of the script " + program.scripts.back() +
                       " cannot be run: " + std::strerror(errno));
   }
@@ -147,8 +149,7 @@ Program inspect_program(const std::string& name) {
   Program program;
   program.path = find_program(name);
   if (program.path.empty()) {
-    int status = errno == EACCES || errno == ELOOP ? exit_cannot_run : exit_not_found;
-    refuse(program, status, std::strerror(errno));
+    refuse(program, status_of(errno), std::strerror(errno));
     return program;
   }
   follow_scripts(program);

@@ -12,7 +12,9 @@ namespace {
 
 constexpr SymbolRow symbols[] = {
 #define SYMBOL(name, family, does) {#name, #does, Family::family},
+#define ALIAS(name, family, of) {#name, "other names", Family::family},
 #include "preload/symbols.def"
+#undef ALIAS
 #undef SYMBOL
 };
 

@@ -28,6 +28,16 @@ def symbols():
     return [tuple(row[:3]) for row in rows(ROOT / "preload/symbols.def", "SYMBOL")]
 
 
+def aliases():
+    """(name, family, of) for each second door in symbols.def."""
+    return [tuple(row[:3]) for row in rows(ROOT / "preload/symbols.def", "ALIAS")]
+
+
+def interposed():
+    """Every name that we export: symbols and their aliases."""
+    return {row[0] for row in symbols() + aliases()}
+
+
 def sources(*suffixes, under=ROOMS):
     """The source files of our rooms, as paths relative to the root."""
     return [

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tables and what must follow from them.
 
-Each row of symbols.def has a HOOK or an ALIAS in its family's file (or in fortified.cc, or one beside it
-named <family>_*.cc), and its name occurs in a program of tests/hooks; each hook has a row. Each option and
-counter has a help text. README.md holds the tables that the launcher prints.
+Each SYMBOL of symbols.def has a HOOK in its family's file (or in fortified.cc, or one beside it named
+<family>_*.cc), and its name occurs in a program of tests/hooks; each HOOK has a row; each ALIAS is one of
+a SYMBOL of its family. Each option and counter has a help text. README.md holds the tables that the
+launcher prints.
 tables.py LAUNCHER [--self-test | --update]       --update writes the tables into README.md
 """
 import re
@@ -20,8 +21,7 @@ GENERATED = re.compile(r"<!-- begin: coro (\w+ --markdown) -->\n(.*?)<!-- end --
 def hooks_in(text):
     """The names that a source file of hooks/ defines."""
     text = house.without_comments(text)
-    names = re.findall(r"\bHOOK\w*\(\s*[^(),]+(?:\([^()]*\)[^(),]*)*,\s*(\w+)\s*,", text)
-    return set(names) | set(re.findall(r"\bALIAS\w*\(\s*(\w+)\s*[,)]", text))
+    return set(re.findall(r"\bHOOK\w*\(\s*[^(),]+(?:\([^()]*\)[^(),]*)*,\s*(\w+)\s*,", text))
 
 
 def belongs(file, family):
@@ -34,13 +34,22 @@ def hook_complaints(symbols, hooks):
     for name, family, _ in symbols:
         homes = [file for file, names in hooks.items() if name in names]
         if not homes:
-            found.append(f"{name} has a row, but no HOOK or ALIAS")
+            found.append(f"{name} has a row, but no HOOK")
         elif not any(belongs(file, family) for file in homes):
             found.append(f"{name} is of family {family}, but lives in hooks/{homes[0]}")
     known = {row[0] for row in symbols}
     for file, names in hooks.items():
         found += [f"hooks/{file} defines {name}, which has no row" for name in sorted(names - known)]
     return found
+
+
+def alias_complaints(aliases, symbols):
+    known = {(name, family) for name, family, _ in symbols}
+    return [
+        f"symbols.def: {name} is an alias of {of}, which is no symbol of family {family}"
+        for name, family, of in aliases
+        if (of, family) not in known
+    ]
 
 
 def order_complaints(symbols):
@@ -92,6 +101,8 @@ def complaints(launcher):
     return (
         ([] if symbols else ["symbols.def has no rows"])
         + order_complaints(symbols)
+        + order_complaints(house.aliases())
+        + alias_complaints(house.aliases(), symbols)
         + hook_complaints(symbols, hooks)
         + test_complaints(symbols, tests)
         + help_complaints("preload/options.def", "OPTION")
@@ -111,12 +122,14 @@ def update(launcher):
 
 def self_test():
     symbols = [("read", "io", "parks"), ("recv", "socket", "parks"), ("planted", "io", "parks")]
-    source = "HOOK(ssize_t, read, (int fd)) {\nHOOK(void (*)(int), recv, (int fd)) {\nALIAS(stray, read)\n"
+    source = "HOOK(ssize_t, read, (int fd)) {\nHOOK(void (*)(int), recv, (int fd)) {\nHOOK(int, stray, ()) {\n"
     found = hook_complaints(symbols, {"io.cc": hooks_in(source)})
     house.must_find("a row without a hook", found, "planted has a row")
     house.must_find("a hook in the wrong file", found, "recv is of family socket")
     house.must_find("a hook without a row", found, "stray, which has no row")
     house.must_find("a row without a test", test_complaints(symbols, "read() recv()"), "planted")
+    found = alias_complaints([("__read", "io", "raed")], symbols)
+    house.must_find("an alias of nothing", found, "alias of raed")
     found = order_complaints(symbols + symbols[:1])
     house.must_find("a family in two places", found, "stands apart")
     house.must_find("a name given twice", found, "read twice")
