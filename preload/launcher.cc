@@ -3,6 +3,7 @@
 // coro, the launcher: reads a command line, turns its options into CORO_* variables, refuses in one
 // line what cannot work, and executes the program with libcoro.so first in LD_PRELOAD. It stays no
 // longer than that: the program keeps its pid, its arguments and its exit status.
+#include <limits.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -109,8 +110,9 @@ std::string find_library() {
   ssize_t size = readlink("/proc/self/exe", self, sizeof self);
   std::string here(self, size > 0 ? static_cast<size_t>(size) : 0);
   here.resize(here.find_last_of('/') == here.npos ? 0 : here.find_last_of('/'));
-  for (std::string path : {here + "/libcoro.so", here + "/../" CORO_LIBDIR "/libcoro.so"})
-    if (access(path.c_str(), R_OK) == 0) return path;
+  char path[PATH_MAX];
+  for (const char* place : {"/libcoro.so", "/../" CORO_LIBDIR "/libcoro.so"})
+    if (realpath((here + place).c_str(), path) && access(path, R_OK) == 0) return path;
   return {};
 }
 

@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <cctype>
 #include <cstdio>
-#include <map>
-#include <vector>
 
 namespace coro {
 namespace {
@@ -66,16 +64,22 @@ std::string placeholder_of(const OptionRow& row) {
   return value_alone(row) ? "[" + value + "]" : value;
 }
 
-// The calls of one family as sentences: "parks: accept, connect; answers: ...".
-std::string calls_of(Family family, std::string_view emphasis, std::string_view quote) {
-  std::map<std::string_view, std::string> by_deed;
+// The calls of one family that do one thing: "accept, connect".
+std::string names_of(Family family, std::string_view does, std::string_view quote) {
+  std::string names;
   for (const SymbolRow& row : symbols) {
-    if (row.family != family) continue;
-    std::string& names = by_deed[row.does];
+    if (row.family != family || row.does != does) continue;
     names.append(names.empty() ? "" : ", ").append(quote).append(row.name).append(quote);
   }
+  return names;
+}
+
+// The calls of one family: "parks: accept, connect; answers: ...".
+std::string calls_of(Family family, std::string_view emphasis, std::string_view quote) {
   std::string all;
-  for (const auto& [does, names] : by_deed) {
+  for (std::string_view does : {"parks", "offloads", "answers", "tracks", "other names"}) {
+    std::string names = names_of(family, does, quote);
+    if (names.empty()) continue;
     if (!all.empty()) all += "; ";
     all.append(emphasis).append(does).append(emphasis).append(": ").append(names);
   }
