@@ -410,8 +410,9 @@ inline void set_timeout(int fd, int option, int ms) {
   EXPECT_EQ(0, setsockopt(fd, SOL_SOCKET, option, &time, sizeof time));
 }
 
-// Writes without blocking until the descriptor takes no more; says how much went in. Not for TCP, which moves
-// bytes on to the other side some time later and then has room again: there only a huge send is sure to wait.
+// Writes without blocking until the descriptor takes no more; says how much went in. Not for TCP,
+// which moves bytes on to the other side some time later and then has room again: there only a huge
+// send is sure to wait.
 inline long fill_up(int fd) {
   static const char bytes[4096] = {};
   bool was = is_nonblocking(fd);

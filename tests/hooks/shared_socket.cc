@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One socket, several threads: a reader and a writer on the same descriptor at once, many readers of which each
-// byte wakes one, a big transfer both ways in pieces, and many pairs at the same time.
+// One socket, several threads: a reader and a writer on the same descriptor at once, many readers
+// of which each byte wakes one, a big transfer both ways in pieces, and many pairs at the same
+// time.
 
 #include "testing.h"
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A handler without SA_RESTART ends every socket call that waits with EINTR (or with what has been moved so
-// far), runs in the very thread that waits, and the call works when made again. An interrupted TCP connect goes
-// on by itself.
+// A handler without SA_RESTART ends every socket call that waits with EINTR (or with what has been
+// moved so far), runs in the very thread that waits, and the call works when made again. An
+// interrupted TCP connect goes on by itself.
 
 #include <poll.h>
 #include <sys/uio.h>

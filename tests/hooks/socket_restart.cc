@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A handler with SA_RESTART does not end socket calls: they go on and give what comes later. With SO_RCVTIMEO
-// or SO_SNDTIMEO set, signal(7) says, they hear EINTR all the same.
+// A handler with SA_RESTART does not end socket calls: they go on and give what comes later. With
+// SO_RCVTIMEO or SO_SNDTIMEO set, signal(7) says, they hear EINTR all the same.
 
 #include <sys/uio.h>
 
@@ -39,7 +39,8 @@ static void accepting() {
   int server = listener(), client = -1;
   sockaddr_in address = address_of(server);
   int fd = -1;
-  EXPECT_RESTARTED(true, (fd = accept(server, nullptr, nullptr)) >= 0, client = connect_to(address));
+  EXPECT_RESTARTED(true, (fd = accept(server, nullptr, nullptr)) >= 0,
+                   client = connect_to(address));
   close(fd);
   close(client);
   close(server);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How streams end: shutdown of each side (before and during a call of another thread), EPIPE with and without
-// SIGPIPE, MSG_NOSIGNAL, ECONNRESET once and then end of stream, data before the error, and errors.
+// How streams end: shutdown of each side (before and during a call of another thread), EPIPE with
+// and without SIGPIPE, MSG_NOSIGNAL, ECONNRESET once and then end of stream, data before the error,
+// and errors.
 
 #include "testing.h"
 
