@@ -47,5 +47,9 @@ class Peer:
         return self.lines.readline().rstrip("\n")
 
     def leave(self):
+        """Says good-bye and listens until the server hangs up, so that nothing it still says meets a closed door."""
+        self.socket.shutdown(socket.SHUT_WR)
+        while self.lines.readline():
+            pass
         self.lines.close()
         self.socket.close()
