@@ -27,3 +27,15 @@ add_hook_test(cancel_sync SOURCES cancel_sync.cc PARKS pthread_cond_wait sem_wai
 add_hook_test(mutex SOURCES mutex.cc PARKS pthread_mutex_lock)
 add_hook_test(mutex_timed SOURCES mutex_timed.cc PARKS pthread_mutex_timedlock pthread_mutex_clocklock)
 add_hook_test(mutex_robust SOURCES mutex_robust.cc PARKS pthread_mutex_lock)
+add_hook_test(cond SOURCES cond.cc PARKS pthread_cond_wait)
+add_hook_test(cond_timed SOURCES cond_timed.cc PARKS pthread_cond_timedwait pthread_cond_clockwait)
+add_hook_test(cond_scale SOURCES cond_scale.cc PARKS pthread_cond_wait)
+add_hook_test(rwlock SOURCES rwlock.cc PARKS
+              pthread_rwlock_rdlock pthread_rwlock_wrlock pthread_rwlock_timedrdlock pthread_rwlock_timedwrlock
+              pthread_rwlock_clockrdlock pthread_rwlock_clockwrlock)
+add_hook_test(barrier_spin SOURCES barrier_spin.cc PARKS pthread_barrier_wait)
+add_hook_test(sem SOURCES sem.cc PARKS sem_wait sem_timedwait sem_clockwait)
+add_hook_test(shared_objects SOURCES shared_objects.cc)
+add_hook_test(futex SOURCES futex.cc PARKS syscall)
+add_hook_test(cpp_threads SOURCES cpp_threads.cc PARKS syscall pthread_cond_clockwait)
+add_hook_test(cpp_async SOURCES cpp_async.cc PARKS pthread_join)
