@@ -13,13 +13,12 @@ ROOMS = ("preload", "hooks", "scheduler")
 
 
 def rows(table, macro):
-    """The arguments of each macro(...) line of a .def file, as stripped strings. Texts may hold commas."""
+    """The arguments of each macro(...) row of a .def file, as stripped strings. Texts may hold commas."""
+    text = Path(table).read_text()
     found = []
-    for line in Path(table).read_text().splitlines():
-        match = re.match(rf"{macro}\((.*)\)", line)
-        if match:
-            columns = re.findall(r'\s*("(?:[^"\\]|\\.)*"|[^,]+?)\s*(?:,|$)', match[1])
-            found.append([column.strip().strip('"') for column in columns])
+    for row in re.findall(rf"^{macro}\((.*?)\)[ \t]*(?://[^\n]*)?$", text, re.MULTILINE | re.DOTALL):
+        columns = re.findall(r'\s*("(?:[^"\\]|\\.)*"|[^,]+?)\s*(?:,|$)', row)
+        found.append([column.strip().strip('"') for column in columns])
     return found
 
 

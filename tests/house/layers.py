@@ -16,6 +16,7 @@ RULES = [
     (r"hooks/.*", r"hooks/.*|scheduler/.*|preload/(real|options|undeclared)\.h|preload/symbols\.def"),
     (r"scheduler/.*", r"scheduler/.*"),
     (r"tests/scheduler/.*", r"scheduler/.*|tests/scheduler/.*"),
+    (r"tests/preload/.*", r"preload/.*"),
     (r"tests/hooks/.*", r"(tests/)?(\w+_)?testing\.h"),
     (r"(integration|bench)/.*", r"[^/]*\.h"),
 ]
