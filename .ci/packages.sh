@@ -12,6 +12,10 @@ install_packages() {
       missing+=("$name")
   done
   ((${#missing[@]})) || return 0
+  if ! command -v apt-get >/dev/null; then
+    echo "coro: no apt-get here, so going on with what is there; Debian's names: ${missing[*]}" >&2
+    return 0
+  fi
   echo "coro: installing Debian packages: ${missing[*]}" >&2
   if ((EUID)); then
     command -v sudo >/dev/null || {
