@@ -39,3 +39,25 @@ add_hook_test(descriptor_eintr PARKS read readv preadv2 write writev)
 add_hook_test(poll PARKS poll ppoll)
 add_hook_test(select PARKS select pselect)
 add_hook_test(epoll PARKS epoll_wait epoll_pwait epoll_pwait2 poll recv)
+add_hook_test(wait_many PARKS poll select epoll_wait read)
+add_hook_test(out_of_band PARKS poll epoll_wait recv)
+add_hook_test(wait_shared PARKS poll ppoll select epoll_wait read recv)
+add_hook_test(wait_eintr PARKS poll ppoll select pselect epoll_wait epoll_pwait epoll_pwait2)
+
+# sleep
+add_hook_test(sleep PARKS sleep usleep nanosleep clock_nanosleep thrd_sleep)
+add_hook_test(sleep_eintr PARKS sleep usleep nanosleep clock_nanosleep thrd_sleep pause)
+add_hook_test(yield)
+
+# names: resolved by helper threads or by parking inside, whichever
+add_hook_test(names PARKS accept)
+
+# other doors to the same calls
+add_hook_test(second_doors PARKS read|__read write|__write send|__send poll|__poll select|__select
+                                 nanosleep|__nanosleep)
+add_hook_test(fortify FORTIFY PARKS read|__read_chk recv|__recv_chk recvfrom|__recvfrom_chk poll|__poll_chk
+                                    ppoll|__ppoll_chk)
+# Were the checking doors not imported, the test would prove nothing.
+add_test(NAME hooks.fortify.imports COMMAND sh -c "for door in read pread pread64 recv recvfrom poll ppoll; do \
+nm -D \"$1\" | grep -q \"U __\${door}_chk\" || { echo \"no __\${door}_chk\"; exit 1; }; done" sh
+         $<TARGET_FILE:hook_test_fortify>)
