@@ -157,6 +157,8 @@ static void nested_exceptions() {
   });
 }
 
+[[gnu::noinline]] static void throw_one() { throw 1; }
+
 // Runs in a child whose stderr is closed, because terminate talks.
 template <class Body>
 static int quietly(Body body) {
@@ -178,7 +180,7 @@ static void what_ends_the_process() {
   EXPECT(killed(quietly([] { std::thread worker([] { std::this_thread::sleep_for(1s); }); }),
                 SIGABRT));
   EXPECT(killed(quietly([] {
-                  std::jthread worker([]() noexcept { throw 1; });
+                  std::jthread worker([]() noexcept { throw_one(); });
                   worker.join();
                 }),
                 SIGABRT));

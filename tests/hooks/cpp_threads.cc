@@ -3,6 +3,8 @@
 // C++20's own: std::thread, jthread with stop_token and stop_callback, sleep_for/until, mutexes of
 // all kinds, shared_mutex, condition_variable and condition_variable_any (with a stop_token),
 // call_once, latch, barrier with a completion, counting_semaphore, atomic wait/notify, atomic_flag.
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 on every jthread
+
 #include <barrier>
 #include <chrono>
 #include <condition_variable>

@@ -39,3 +39,12 @@ add_hook_test(shared_objects SOURCES shared_objects.cc)
 add_hook_test(futex SOURCES futex.cc PARKS syscall)
 add_hook_test(cpp_threads SOURCES cpp_threads.cc PARKS syscall pthread_cond_clockwait)
 add_hook_test(cpp_async SOURCES cpp_async.cc PARKS pthread_join)
+
+# signals
+add_hook_test(signal_rules SOURCES signal_rules.cc)
+add_hook_test(signal_eintr SOURCES signal_eintr.cc PARKS
+              poll ppoll select pselect epoll_wait epoll_pwait nanosleep clock_nanosleep pause sigsuspend sem_timedwait)
+add_hook_test(signal_restart SOURCES signal_restart.cc PARKS read recv accept)
+add_hook_test(signal_waits SOURCES signal_waits.cc PARKS sigtimedwait sigsuspend pause)
+add_hook_test(signal_jump SOURCES signal_jump.cc PARKS read recv poll pause)
+add_hook_test(signal_timers SOURCES signal_timers.cc PARKS pause sem_wait)
