@@ -17,6 +17,8 @@ add_hook_test(socket_eintr
                     connect)
 add_hook_test(socket_restart PARKS recv recvfrom recvmsg read readv send write accept)
 add_hook_test(shared_socket PARKS recv read write)
+add_hook_test(socket_odd PARKS recv read accept)
+add_hook_test(linger PARKS read)
 
 # descriptors
 add_hook_test(pipe PARKS read write)
@@ -33,6 +35,8 @@ add_hook_test(pty LIBS util PARKS read write poll)
 add_hook_test(sendfile PARKS sendfile splice tee vmsplice read)
 add_hook_test(file PARKS read)
 add_hook_test(file_lock PARKS flock fcntl)
+# inside libc, past every symbol: the backstop or a hand-off carries it
+add_hook_test(stdio PARKS read)
 add_hook_test(descriptor_eintr PARKS read readv preadv2 write writev)
 
 # waiting
