@@ -48,3 +48,10 @@ add_hook_test(signal_restart SOURCES signal_restart.cc PARKS read recv accept)
 add_hook_test(signal_waits SOURCES signal_waits.cc PARKS sigtimedwait sigsuspend pause)
 add_hook_test(signal_jump SOURCES signal_jump.cc PARKS read recv poll pause)
 add_hook_test(signal_timers SOURCES signal_timers.cc PARKS pause sem_wait)
+
+# processes
+add_hook_test(fork SOURCES fork.cc)
+add_hook_test(fork_crowd SOURCES fork_crowd.cc)
+add_hook_test(wait_child SOURCES wait_child.cc PARKS waitpid wait waitid wait4)
+add_hook_test(process_run SOURCES process_run.cc)
+add_hook_test(process_exit SOURCES process_exit.cc)
