@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tables and what must follow from them.
 
-Each SYMBOL of symbols.def has a HOOK in its family's file (or in fortified.cc, or one beside it named
-<family>_*.cc), and its name occurs in a program of tests/hooks; each HOOK has a row; each ALIAS is one of
+Each SYMBOL of symbols.def has a HOOK in its family's file (or in one that SPLIT names, or <family>_*.cc), and its name occurs in a program of tests/hooks; each HOOK has a row; each ALIAS is one of
 a SYMBOL of its family. Each option and counter has a help text. README.md holds the tables that the
 launcher prints.
 tables.py LAUNCHER [--self-test | --update]       --update writes the tables into README.md
@@ -24,8 +23,12 @@ def hooks_in(text):
     return set(re.findall(r"\bHOOK\w*\(\s*[^(),]+(?:\([^()]*\)[^(),]*)*,\s*(\w+)\s*,", text))
 
 
+# Files that a family had to be split into, beside <family>_*.cc.
+SPLIT = {"transfer.cc": "io", "fortified.cc": None}  # None: the checked doors of any family
+
+
 def belongs(file, family):
-    return file == "fortified.cc" or re.fullmatch(rf"{family}(_\w+)?\.cc", file) is not None
+    return SPLIT.get(file, "") in (family, None) or re.fullmatch(rf"{family}(_\w+)?\.cc", file) is not None
 
 
 def hook_complaints(symbols, hooks):
