@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// pthread_cond_*: waits let others run and give up the mutex meanwhile, signal wakes at least one
-// and as many signals as waiters wake them all, broadcast wakes everybody, nobody stays asleep
-// (producers and consumers over many rounds), wakes without waiters are not remembered, EPERM for
-// an error-checking mutex that is not owned, recursive mutexes, attributes, destroy right after a
-// broadcast, EINTR never.
+// pthread_cond_wait, signal and broadcast: waits let others run and give up the mutex meanwhile,
+// signal wakes at least one and as many signals as waiters wake them all, broadcast wakes
+// everybody, nobody stays asleep (producers and consumers over many rounds), wakes without waiters
+// are not remembered.
 #include <vector>
 
 #include "thread_testing.h"
@@ -187,78 +186,6 @@ static void two_take_turns() {
   EXPECT_EQ(0, turn);
 }
 
-static void other_kinds_of_mutex() {
-  pthread_mutexattr_t attributes;
-  pthread_mutexattr_init(&attributes);
-  Place place;
-  pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ERRORCHECK);
-  pthread_mutex_init(&place.mutex, &attributes);
-  errno = 77;
-  EXPECT_EQ(EPERM, pthread_cond_wait(&place.condition, &place.mutex));
-  timespec const deadline = from_now(1000);
-  EXPECT_EQ(EPERM, pthread_cond_timedwait(&place.condition, &place.mutex, &deadline));
-  EXPECT_EQ(77, errno);
-  for (int type : {PTHREAD_MUTEX_ERRORCHECK, PTHREAD_MUTEX_RECURSIVE, PTHREAD_MUTEX_ADAPTIVE_NP}) {
-    for (int protocol : {PTHREAD_PRIO_NONE, PTHREAD_PRIO_INHERIT}) {
-      Place own;
-      pthread_mutexattr_settype(&attributes, type);
-      pthread_mutexattr_setprotocol(&attributes, protocol);
-      EXPECT_EQ(0, pthread_mutex_init(&own.mutex, &attributes));
-      Pthread one = waiter(own);
-      EXPECT(all_wait(own, 1));
-      own.lock();
-      own.tickets = 1;
-      EXPECT_EQ(0, pthread_cond_broadcast(&own.condition));
-      own.unlock();
-      one.join();
-      EXPECT_EQ(1, own.served);
-    }
-  }
-  pthread_mutexattr_destroy(&attributes);
-}
-
-static void destroyed_by_the_one_who_broadcasts() {
-  for (int i = 0; i < 30; ++i) {
-    auto* place = new Place;
-    Pthread a = waiter(*place);
-    Pthread b = waiter(*place);
-    EXPECT(all_wait(*place, 2));
-    place->lock();
-    place->tickets = 2;
-    EXPECT_EQ(0, pthread_cond_broadcast(&place->condition));
-    place->unlock();
-    EXPECT_EQ(0, pthread_cond_destroy(&place->condition));  // POSIX allows it at once
-    a.join();
-    b.join();
-    delete place;
-  }
-}
-
-static void a_signal_handler_does_not_end_the_wait() {
-  count_signal(SIGUSR1, 0);
-  Place place;
-  int answer = -1;
-  Pthread thread([&] {
-    place.lock();
-    ++place.waiting;
-    while (place.tickets == 0) answer = pthread_cond_wait(&place.condition, &place.mutex);
-    place.unlock();
-  });
-  EXPECT(all_wait(place, 1));
-  int const before = handled;
-  for (int i = 0; i < 3; ++i) {
-    EXPECT_EQ(0, pthread_kill(thread.id(), SIGUSR1));
-    EXPECT(comes_true([&] { return handled == before + i + 1; }));
-    EXPECT(handled_in == thread.id());
-  }
-  place.lock();
-  place.tickets = 1;
-  pthread_cond_signal(&place.condition);
-  place.unlock();
-  thread.join();
-  EXPECT_EQ(0, answer);
-}
-
 int main() {
   one_waits();
   one_signal_each();
@@ -267,8 +194,5 @@ int main() {
   wakes_are_not_remembered();
   no_wake_is_lost();
   two_take_turns();
-  other_kinds_of_mutex();
-  destroyed_by_the_one_who_broadcasts();
-  a_signal_handler_does_not_end_the_wait();
   return finish();
 }

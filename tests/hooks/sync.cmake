@@ -16,7 +16,8 @@ add_hook_test(thread_identity SOURCES thread_identity.cc)
 add_hook_test(thread_once SOURCES thread_once.cc PARKS pthread_once)
 add_hook_test(c11_threads SOURCES c11_threads.cc PARKS
               thrd_join thrd_sleep mtx_lock mtx_timedlock cnd_wait cnd_timedwait)
-add_hook_test(thread_signals SOURCES thread_signals.cc PARKS sem_wait)
+add_hook_test(thread_kill SOURCES thread_kill.cc PARKS read sem_wait)
+add_hook_test(thread_sigmask SOURCES thread_sigmask.cc)
 
 # cancellation
 add_hook_test(cancel_rules SOURCES cancel_rules.cc)
@@ -28,6 +29,7 @@ add_hook_test(mutex SOURCES mutex.cc PARKS pthread_mutex_lock)
 add_hook_test(mutex_timed SOURCES mutex_timed.cc PARKS pthread_mutex_timedlock pthread_mutex_clocklock)
 add_hook_test(mutex_robust SOURCES mutex_robust.cc PARKS pthread_mutex_lock)
 add_hook_test(cond SOURCES cond.cc PARKS pthread_cond_wait)
+add_hook_test(cond_kinds SOURCES cond_kinds.cc PARKS pthread_cond_wait)
 add_hook_test(cond_timed SOURCES cond_timed.cc PARKS pthread_cond_timedwait pthread_cond_clockwait)
 add_hook_test(cond_scale SOURCES cond_scale.cc PARKS pthread_cond_wait)
 add_hook_test(rwlock SOURCES rwlock.cc PARKS
@@ -54,4 +56,5 @@ add_hook_test(fork SOURCES fork.cc)
 add_hook_test(fork_crowd SOURCES fork_crowd.cc)
 add_hook_test(wait_child SOURCES wait_child.cc PARKS waitpid wait waitid wait4)
 add_hook_test(process_run SOURCES process_run.cc)
+add_hook_test(process_clean SOURCES process_clean.cc)
 add_hook_test(process_exit SOURCES process_exit.cc)
