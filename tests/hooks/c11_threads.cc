@@ -61,16 +61,11 @@ static void sleeping() {
   struct sigaction action = {};
   action.sa_handler = on_alarm;
   EXPECT_EQ(0, sigaction(SIGUSR1, &action, nullptr));
-  thrd_t const sleeper = thrd_current();
-  Pthread waker([&] {
-    nap(30);
-    pthread_kill(sleeper, SIGUSR1);
-  });
+  Kicker const kicker(thrd_current());
   timespec const long_time{5, 0};
   timespec rest{};
   EXPECT_EQ(-1, thrd_sleep(&long_time, &rest));
   EXPECT(rest.tv_sec == 4);
-  waker.join();
   thrd_yield();
 }
 

@@ -29,8 +29,13 @@ static void asynchronous() {
   for (auto& future : futures) sum += future.get();
   EXPECT_EQ(2470, sum);
 
-  auto slow = std::async(std::launch::async, [] { std::this_thread::sleep_for(40ms); });
-  while_others_tick([&] { EXPECT(slow.wait_for(15ms) == std::future_status::timeout); });
+  std::atomic<bool> go{false};
+  auto slow = std::async(std::launch::async, [&go] {
+    while (!go) std::this_thread::sleep_for(1ms);
+    std::this_thread::sleep_for(25ms);
+  });
+  while_others_tick([&] { EXPECT(slow.wait_for(20ms) == std::future_status::timeout); });
+  go = true;
   while_others_tick([&] { slow.wait(); });
   EXPECT(slow.wait_for(0s) == std::future_status::ready);
   auto lazy = std::async(std::launch::deferred, [] { return std::this_thread::get_id(); });

@@ -40,8 +40,6 @@ static void threads() {
     EXPECT(!thread.joinable());
   }
   EXPECT_EQ(50 * 51 / 2, sum);
-  EXPECT(!ids.empty());
-  EXPECT(std::thread::hardware_concurrency() >= 1);
   std::atomic<bool> done{false};
   std::thread([&] { done = true; }).detach();
   EXPECT(comes_true([&] { return done.load(); }));
@@ -194,7 +192,6 @@ static void semaphores() {
     go.release();
   });
   while_others_tick([&] { go.acquire(); });
-  EXPECT(slots.try_acquire());
 }
 
 template <class T>

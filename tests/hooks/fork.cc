@@ -41,13 +41,13 @@ static void live() {
   Tcp const tcp;
   char byte = 0;
   Pthread sender([&] {
-    nap(12);
+    nap(20);
     EXPECT_EQ(1, send(tcp.a, "x", 1, 0));
   });
   while_others_tick([&] { EXPECT_EQ(1, recv(tcp.b, &byte, 1, 0)); });
   sem_t semaphore;
   EXPECT_EQ(0, sem_init(&semaphore, 0, 0));
-  timespec const soon = from_now(12);
+  timespec const soon = from_now(20);
   while_others_tick([&] { EXPECT_ERRNO(ETIMEDOUT, sem_timedwait(&semaphore, &soon)); });
 }
 

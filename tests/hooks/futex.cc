@@ -39,7 +39,7 @@ class Sleepers {
       });
     }
     EXPECT(comes_true([&] { return started_ == count; }));
-    nap(15);
+    nap(30);
   }
   bool become(int count) {
     return comes_true([&] { return woken_ == count; }) && (nap(5), woken_ == count);

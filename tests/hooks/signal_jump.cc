@@ -31,11 +31,14 @@ template <class Call>
 static void jumps_out_of(Call call) {
   pthread_t const self = pthread_self();
   jumps = 0;
-  Pthread kicker([self] {
+  std::atomic<bool> armed{false};
+  Pthread kicker([self, &armed] {
+    while (!armed) nap(1);
     nap(20);
     pthread_kill(self, SIGUSR1);
   });
   if (sigsetjmp(back, 1) == 0) {
+    armed = true;
     call();
     EXPECT(false);  // it must not return
   }

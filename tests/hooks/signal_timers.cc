@@ -36,14 +36,13 @@ static void one_alarm_ends_a_call() {
   ticks = 0;
   Pipe const pipe;
   char byte = 0;
-  arm(25, 0);
+  arm(25, 25);  // again and again, should the first one come before the call
   while_others_tick([&] { EXPECT_ERRNO(EINTR, read(pipe.a, &byte, 1)); });
-  EXPECT_EQ(1, ticks);
+  EXPECT(ticks >= 1);
   EXPECT(ticked_in == pthread_self());
-  arm(25, 0);
   while_others_tick([] { EXPECT_ERRNO(EINTR, pause()); });
-  arm(25, 0);
   unsigned const left = sleep(5);
+  arm(0, 0);
   EXPECT(left == 4 || left == 5);
 }
 
@@ -85,9 +84,10 @@ static void by_the_one_thread_that_has_it_open() {
   EXPECT(comes_true([&] { return ready.load(); }));
   EXPECT_EQ(0, pthread_sigmask(SIG_BLOCK, &alarm_set, nullptr));
   nap(10);
-  arm(15, 0);
+  arm(15, 15);
   open_one.join();
-  EXPECT_EQ(1, ticks);
+  arm(0, 0);
+  EXPECT(ticks >= 1);
   EXPECT_EQ(0, pthread_sigmask(SIG_UNBLOCK, &alarm_set, nullptr));
 }
 

@@ -155,10 +155,7 @@ static void suspended() {
   EXPECT_EQ(before + 6, handled);
   close(epoll);
   EXPECT_EQ(0, sigprocmask(SIG_UNBLOCK, &usr1, nullptr));
-  {
-    Pthread const kicker = kick();
-    while_others_tick([] { EXPECT_ERRNO(EINTR, pause()); });
-  }
+  EXPECT_INTERRUPTED(pause());
 }
 
 static void through_a_descriptor() {

@@ -79,6 +79,7 @@ static void to_a_blocked_one() {
     count = 0;
     Pipe const pipe;
     std::atomic<bool> ready{false};
+    std::atomic<bool> done{false};
     ssize_t result = 0;
     int error = 0;
     int handled_here = 0;
@@ -89,18 +90,26 @@ static void to_a_blocked_one() {
       result = read(pipe.a, &byte, 1);
       error = errno;
       handled_here = mine;
+      done = true;
     });
     pthread_t const id = reader.id();
     EXPECT(comes_true([&] { return ready.load(); }));
     nap(10);
     EXPECT_EQ(0, pthread_kill(id, 0));
-    EXPECT_EQ(0, pthread_kill(id, SIGUSR1));
-    EXPECT(comes_true([] { return count == 1; }));
-    nap(5);
-    if (flags == SA_RESTART) EXPECT_EQ(1, write(pipe.b, "x", 1));
+    if (flags == SA_RESTART) {
+      EXPECT_EQ(0, pthread_kill(id, SIGUSR1));
+      EXPECT(comes_true([] { return count == 1; }));
+      nap(5);
+      EXPECT_EQ(1, write(pipe.b, "x", 1));
+    } else {
+      while (!done) {  // again, should the first one have come before the call
+        EXPECT_EQ(0, pthread_kill(id, SIGUSR1));
+        nap(20);
+      }
+    }
     reader.join();
     EXPECT(ran_in == id);
-    EXPECT_EQ(1, handled_here);
+    EXPECT(handled_here >= 1);
     EXPECT_EQ(flags == SA_RESTART ? 1 : -1, result);
     if (flags == 0) EXPECT_EQ(EINTR, error);
   }
@@ -118,7 +127,7 @@ static void to_each_of_many() {
     threads.emplace_back([&] {
       ++ready;
       EXPECT_ERRNO(EINTR, sem_wait(&semaphore));
-      EXPECT_EQ(1, mine);
+      EXPECT(mine >= 1);
       ++interrupted;
     });
   }
@@ -126,8 +135,11 @@ static void to_each_of_many() {
   nap(10);
   for (auto& thread : threads) {
     int const before = interrupted;
-    EXPECT_EQ(0, pthread_kill(thread.id(), SIGUSR1));
-    EXPECT(comes_true([&] { return interrupted == before + 1; }));
+    do {
+      EXPECT_EQ(0, pthread_kill(thread.id(), SIGUSR1));
+      nap(2);
+    } while (interrupted == before);
+    EXPECT_EQ(before + 1, interrupted);
   }
   threads.clear();
   sem_destroy(&semaphore);

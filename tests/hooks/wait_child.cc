@@ -76,7 +76,7 @@ static void stopped_and_continued() {
 }
 
 static void by_waitid() {
-  pid_t const child = child_that_exits(9, 25);
+  pid_t const child = child_that_exits(9, 50);
   id_t const id = static_cast<id_t>(child);
   guarded<siginfo_t> info;
   memset(&info.value, 0, sizeof info.value);
