@@ -92,6 +92,29 @@ static void closed_by_libc() {
   }
 }
 
+// freopen puts another description under the same number.
+static void reopened_by_libc() {
+  for (int round = 0; round < 2; round++) {
+    char path[64], byte;
+    Pair pair;
+    int fd = NEED(dup(pair.a));
+    FILE* file = fdopen(fd, "r+");
+    Thread sender = after(5, [&] { EXPECT_OK(1, send(pair.b, "s", 1, 0)); });
+    EXPECT_OK(1, recv(fd, &byte, 1, 0));
+    sender.join();
+    Pipe pipe;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", pipe.a);
+    file = round ? freopen64(path, "r", file) : freopen(path, "r", file);
+    EXPECT(file && fileno(file) == fd);
+    EXPECT_ERRNO(ENOTSOCK, recv(fd, &byte, 1, 0));
+    Stopwatch watch;
+    Thread writer = after(20, [&] { EXPECT_OK(1, write(pipe.b, "p", 1)); });
+    EXPECT_OK(1, read(fd, &byte, 1));
+    EXPECT_WAITED(watch);
+    fclose(file);
+  }
+}
+
 // Natively the one who waits is not told of the close and ends when the peer acts; he may also hear
 // EBADF. What must not be: that he waits for ever, or gets bytes of whoever has the number now.
 static void under_the_one_who_waits() {
@@ -164,6 +187,7 @@ int main() {
     others_keep_waiting();
     numbers_are_used_again();
     closed_by_libc();
+    reopened_by_libc();
     under_the_one_who_waits();
     ranges();
     all_that_is_unknown();

@@ -44,6 +44,19 @@ static void the_writer_waits_for_a_reader() {
   close(reader);
 }
 
+static void creat_is_an_open() {
+  for (bool large : {false, true}) {
+    int reader = -1;
+    Stopwatch watch;
+    Thread helper = after(20, [&] { reader = NEED(open(path, O_RDONLY)); });
+    int fd = NEED(large ? creat64(path, 0600) : creat(path, 0600));
+    EXPECT_WAITED(watch);
+    helper.join();
+    close(fd);
+    close(reader);
+  }
+}
+
 static void nonblocking_opens() {
   EXPECT_ERRNO(ENXIO, open64(path, O_WRONLY | O_NONBLOCK));
   int fd = NEED(open(path, O_RDONLY | O_NONBLOCK));
@@ -101,6 +114,7 @@ int main() {
   from_both([] {
     the_reader_waits_for_a_writer();
     the_writer_waits_for_a_reader();
+    creat_is_an_open();
     nonblocking_opens();
     a_reader_outlives_a_writer();
     open_is_interrupted();

@@ -131,9 +131,10 @@ static void ranges_of_the_process() {
     EXPECT_ERRNO(EACCES, lockf(fd, F_TEST, 5));
     Stopwatch watch;
     holder.let_go();
-    EXPECT_OK(0, lockf(fd, F_LOCK, 5));
+    EXPECT_OK(0, lockf64(fd, F_LOCK, 5));
     EXPECT_WAITED(watch);
   }
+  EXPECT_OK(0, lockf(fd, F_ULOCK, 5));
   close(fd);
 }
 

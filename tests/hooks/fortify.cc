@@ -3,12 +3,13 @@
 // Fortified programs: with -D_FORTIFY_SOURCE=2 and buffers whose size the compiler knows but whose
 // count it does not, glibc's checking doors are called instead. `nm -D hook_test_fortify` shows U
 // __read_chk, __pread_chk,
-// __pread64_chk, __recv_chk, __recvfrom_chk, __poll_chk, __ppoll_chk, __fdelt_chk; CTest's
+// __pread64_chk, __recv_chk, __recvfrom_chk, __poll_chk, __ppoll_chk, __open_2; CTest's
 // hooks.fortify.imports checks that. They wait like the plain calls, and still end a program that
 // overruns its buffer.
 
 #include <poll.h>
 #include <sys/select.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "testing.h"
@@ -78,6 +79,31 @@ static void positioned() {
   close(file);
 }
 
+// Flags that the compiler cannot see go through __open_2 and its kin, which wait for a FIFO's other
+// side too.
+static void opening() {
+  char path[64];
+  snprintf(path, sizeof path, "/tmp/hook_test_fortify.%d", getpid());
+  EXPECT_OK(0, mkfifo(path, 0600));
+  int flags = (one - 1) | O_RDONLY;
+  for (int i = 0; i < 4; i++) {
+    int writer = -1;
+    Stopwatch watch;
+    Thread helper = after(20, [&] { writer = NEED(open(path, O_WRONLY)); });
+    int fd = i == 0   ? open(path, flags)
+             : i == 1 ? open64(path, flags)
+             : i == 2 ? openat(AT_FDCWD, path, flags)
+                      : openat64(AT_FDCWD, path, flags);
+    NEED(fd);
+    EXPECT_WAITED(watch);
+    helper.join();
+    close(fd);
+    close(writer);
+  }
+  EXPECT_OK(0, unlink(path));
+  EXPECT_ERRNO(ENOENT, open(path, flags));
+}
+
 // An overrun must end the program by SIGABRT, before anything is read.
 template <class F>
 static void ends_it(F overrun) {
@@ -104,6 +130,7 @@ static void overruns() {
     char buffer[8];
     (void)!recv(pair.a, buffer, eight + 1, MSG_DONTWAIT);
   });
+  ends_it([] { (void)!open("/tmp/none", (one - 1) | O_CREAT); });  // and no mode
   ends_it([] {
     pollfd fds[1] = {{-1, 0, 0}};
     (void)!poll(fds, one + 1, 0);
@@ -120,6 +147,7 @@ int main() {
     receiving();
     polling();
     positioned();
+    opening();
   });
   return finish();
 }

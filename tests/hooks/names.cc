@@ -73,6 +73,8 @@ static void the_old_ones() {
   EXPECT_EQ(0, gethostbyname2_r("::1", AF_INET6, &result, buffer, sizeof buffer, &found, &error));
   EXPECT(found && found->h_length == 16);
   EXPECT_EQ(ERANGE, gethostbyname_r("localhost", &result, buffer, 1, &found, &error));
+  host = gethostbyname2("127.0.0.5", AF_INET);
+  EXPECT(host && *(in_addr_t*)host->h_addr_list[0] == inet_addr("127.0.0.5"));
   in_addr_t address = htonl(INADDR_LOOPBACK);
   host = gethostbyaddr(&address, 4, AF_INET);
   EXPECT(host && !strcmp("localhost", host->h_name));
