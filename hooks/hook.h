@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What every hook begins with: HOOK() defines the exported function, gate<Call::x>() asks whether this call may park.
+#pragma once
+
+#include <errno.h>
+
+#include "preload/options.h"
+#include "preload/real.h"
+#include "scheduler/engine.h"
+#include "scheduler/wait.h"
+
+// HOOK(ssize_t, recv, (int fd, ...)) { ... } exports `recv`. The function's C++ name is hook_recv, so that libc's own
+// declaration (noexcept, attributes) is not redeclared, and a plain call of recv() in our code stands out: it is an
+// error (tests/house/self_calls.py). Cancellation points must stay unwindable: none of ours is noexcept.
+#define HOOK(result, name, arguments)                                                       \
+  extern "C" __attribute__((visibility("default"))) result hook_##name arguments __asm__(#name); \
+  result hook_##name arguments
+// A second door to a hook of the same file (ALIAS rows of symbols.def).
+#define HOOK_ALIAS(name, of)                                                                   \
+  extern "C" __attribute__((visibility("default"), alias(#of))) decltype(hook_##of) hook_##name __asm__( \
+      #name)
+
+namespace coro {
+
+// One value per row of symbols.def; as a Reason, why a fiber is parked.
+enum class Call : Reason {
+  none,
+#define SYMBOL(name, family, does) name,
+#define ALIAS(name, family, of)
+#include "preload/symbols.def"
+#undef SYMBOL
+#undef ALIAS
+  count
+};
+static_assert(static_cast<int>(Call::count) <= most_reasons);
+
+constexpr Reason to_reason(Call call) { return static_cast<Reason>(call); }
+
+constexpr Family family_of(Call call) {
+  constexpr Family families[] = {
+      Family::thread,  // none
+#define SYMBOL(name, family, does) Family::family,
+#define ALIAS(name, family, of)
+#include "preload/symbols.def"
+#undef SYMBOL
+#undef ALIAS
+  };
+  return families[static_cast<int>(call)];
+}
+
+const char* name_of(Call call);
+
+// The running fiber when it may park in this call: it is on a hub and the call's family is switched on. Null: pass the
+// call to real, untouched. Counts.
+template <Call call>
+inline Fiber* gate() {
+  Fiber* fiber = on_hub();
+  if (__builtin_expect(!fiber, 0)) return nullptr;
+  CallCounters& counters = fiber->hub.load(std::memory_order_relaxed)->calls[to_reason(call)];
+  counters.calls++;
+  // io obeys the switch of what the descriptor is: hooks/io.cc asks.
+  constexpr Switch part = switch_of(family_of(call));
+  if constexpr (part != Switch::always && family_of(call) != Family::io) {
+    if (__builtin_expect(!options().patch.covers(part), 0)) {
+      counters.passed++;
+      return nullptr;
+    }
+  }
+  return fiber;
+}
+
+// Keeps errno as it was found, unless keep() is not wanted: for work that libc's own function would not do.
+class KeepErrno {
+ public:
+  KeepErrno() : saved_(errno) {}
+  ~KeepErrno() { errno = saved_; }
+  KeepErrno(const KeepErrno&) = delete;
+
+ private:
+  int saved_;
+};
+
+inline long failed(int error) {
+  errno = error;
+  return -1;
+}
+
+// Acts on a pending, enabled cancellation: unwinds and does not return. What a cancellation point does at its entry.
+inline void test_cancel(Fiber* fiber) {
+  if (__builtin_expect(fiber->is_cancelled(), 0)) pthread_testcancel();
+}
+
+}  // namespace coro

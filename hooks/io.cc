@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// read and write on anything. One attempt that cannot block, chosen by the kind of the descriptor:
+//  - sockets: recv/send with MSG_DONTWAIT (the same call to the kernel as read/write on a socket);
+//  - everything else: preadv2/pwritev2 at offset -1 (the file position) with RWF_NOWAIT. Regular files answer from the
+//    page cache; EAGAIN there means the disk, and a helper reads. Pipes, eventfds and many devices know RWF_NOWAIT;
+//    where it is EOPNOTSUPP (ttys, old kernels) poll(2) goes first, and a blocking write is cut to PIPE_BUF bytes,
+//    which POLLOUT promises room for (pipe(7)).
+// The descriptor table is a hint: ENOTSOCK means that the number was reused behind our back; classify again.
+#include <limits.h>
+
+#include "hooks/retry.h"
+#include "scheduler/offload.h"
+
+namespace coro {
+namespace {
+
+size_t total_size(const iovec* vectors, int count) {
+  size_t total = 0;
+  for (int i = 0; i < count; i++) total += vectors[i].iov_len;
+  return total;
+}
+
+// The switch that the call obeys: that of sockets or that of everything else.
+bool is_switched_on(const Descriptor& d) {
+  return options().patch.covers(d.is_socket() ? Switch::socket : Switch::os);
+}
+
+bool is_ready(int fd, uint8_t way) {
+  pollfd one{fd, static_cast<short>(way == way_in ? POLLIN : POLLOUT), 0};
+  return real.poll(&one, 1, 0) != 0;
+}
+
+// What a hook of this file does with a call on descriptor fd.
+enum class Plan : uint8_t { pass, wait, file };
+
+Plan plan(Fiber* fiber, int fd, Descriptor*& d) {
+  d = fiber ? known_descriptor(fd) : nullptr;
+  if (!d || !is_switched_on(*d)) return Plan::pass;
+  return d->kind == Kind::file ? Plan::file : Plan::wait;
+}
+
+ssize_t reclassify(int fd) {
+  died(fd);
+  errno = EAGAIN;  // as if nothing was there yet: the wait, or the next attempt, sees the truth
+  return -1;
+}
+
+// One read that does not block.
+ssize_t attempt_read(int fd, Descriptor& d, const iovec* vectors, int count) {
+  if (d.is_socket()) {
+    ssize_t result;
+    if (count == 1) {
+      result = real.recv(fd, vectors->iov_base, vectors->iov_len, MSG_DONTWAIT);
+    } else {
+      msghdr message{};
+      message.msg_iov = const_cast<iovec*>(vectors);
+      message.msg_iovlen = static_cast<size_t>(count);
+      result = real.recvmsg(fd, &message, MSG_DONTWAIT);
+    }
+    return result < 0 && errno == ENOTSOCK ? reclassify(fd) : result;
+  }
+  if (!(d.no_nowait & way_in)) {
+    ssize_t result = real.preadv2(fd, vectors, count, -1, RWF_NOWAIT);
+    if (result >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS)) return result;
+    d.no_nowait |= way_in;
+  }
+  if (is_blocking(fd, d) && !is_ready(fd, way_in)) return failed(EAGAIN);
+  return real.readv(fd, vectors, count);
+}
+
+ssize_t attempt_write(int fd, Descriptor& d, iovec* vectors, int count) {
+  if (d.is_socket()) {
+    ssize_t result;
+    if (count == 1) {
+      result = real.send(fd, vectors->iov_base, vectors->iov_len, MSG_DONTWAIT);
+    } else {
+      msghdr message{};
+      message.msg_iov = vectors;
+      message.msg_iovlen = static_cast<size_t>(count);
+      result = real.sendmsg(fd, &message, MSG_DONTWAIT);
+    }
+    return result < 0 && errno == ENOTSOCK ? reclassify(fd) : result;
+  }
+  if (!(d.no_nowait & way_out)) {
+    ssize_t result = real.pwritev2(fd, vectors, count, -1, RWF_NOWAIT);
+    if (result >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS)) return result;
+    d.no_nowait |= way_out;
+  }
+  if (!is_blocking(fd, d)) return real.writev(fd, vectors, count);
+  if (!is_ready(fd, way_out)) return failed(EAGAIN);
+  if (total_size(vectors, count) <= PIPE_BUF) return real.writev(fd, vectors, count);
+  int i = 0;
+  while (!vectors[i].iov_len) i++;
+  size_t size = vectors[i].iov_len < PIPE_BUF ? vectors[i].iov_len : PIPE_BUF;
+  return real.write(fd, vectors[i].iov_base, size);
+}
+
+ssize_t read_on_fiber(Call call, Fiber* fiber, int fd, Descriptor& d, const iovec* vectors,
+                      int count) {
+  size_t asked = d.kind == Kind::stream ? total_size(vectors, count) : 0;
+  return until_ready(call, fiber, fd, way_in, asked,
+                     [&] { return attempt_read(fd, d, vectors, count); });
+}
+
+ssize_t write_on_fiber(Call call, Fiber* fiber, int fd, Descriptor& d, const iovec* vectors,
+                       int count) {
+  size_t size = total_size(vectors, count);
+  bool whole = d.kind == Kind::stream || d.kind == Kind::pipe || d.kind == Kind::device;
+  if (!whole || !size)
+    return until_ready(call, fiber, fd, way_out, 0, [&] {
+      return attempt_write(fd, d, const_cast<iovec*>(vectors), count);
+    });
+  return until_all(call, fiber, fd, size, [&](size_t done) {
+    if (!done) return attempt_write(fd, d, const_cast<iovec*>(vectors), count);
+    VectorTail tail(vectors, count, done);
+    return attempt_write(fd, d, tail.vectors(), tail.count());
+  });
+}
+
+// Regular files: from the page cache here, from the disk on a helper. `offset` -1: at the file position.
+template <class Here, class Real>
+ssize_t file_io(Call call, Fiber* fiber, Here here, Real there) {
+  test_cancel(fiber);
+  int saved = errno;
+  ssize_t result = here();
+  if (result >= 0) return result;
+  bool stalls = errno == EAGAIN;
+  errno = saved;
+  if (!stalls) return there();  // not this kind of file: the plain call gives the plain answer
+  Away away(to_reason(call));
+  return there();
+}
+
+// How far the kernel would look at the arguments before it can block: bad counts go to it untouched.
+bool is_sane(const iovec* vectors, int count) { return vectors && count > 0 && count <= IOV_MAX; }
+
+}  // namespace
+
+// read(2): parks until data, end of file, error, or a signal.
+HOOK(ssize_t, read, (int fd, void* buffer, size_t size)) {
+  Fiber* fiber = gate<Call::read>();
+  Descriptor* d;
+  iovec one{buffer, size};
+  switch (plan(fiber, fd, d)) {
+    case Plan::wait: return read_on_fiber(Call::read, fiber, fd, *d, &one, 1);
+    case Plan::file:
+      return file_io(Call::read, fiber, [&] { return real.preadv2(fd, &one, 1, -1, RWF_NOWAIT); },
+                     [&] { return real.read(fd, buffer, size); });
+    case Plan::pass: break;
+  }
+  return real.read(fd, buffer, size);
+}
+HOOK_ALIAS(__read, read);
+
+// write(2): parks until all is written (sockets, pipes, ttys) or room is there (the others).
+HOOK(ssize_t, write, (int fd, const void* buffer, size_t size)) {
+  Fiber* fiber = gate<Call::write>();
+  Descriptor* d;
+  iovec one{const_cast<void*>(buffer), size};
+  if (plan(fiber, fd, d) == Plan::wait)
+    return write_on_fiber(Call::write, fiber, fd, *d, &one, 1);
+  if (fiber) test_cancel(fiber);
+  return real.write(fd, buffer, size);
+}
+HOOK_ALIAS(__write, write);
+
+// readv(2): as read.
+HOOK(ssize_t, readv, (int fd, const iovec* vectors, int count)) {
+  Fiber* fiber = gate<Call::readv>();
+  Descriptor* d;
+  if (!is_sane(vectors, count)) return real.readv(fd, vectors, count);
+  switch (plan(fiber, fd, d)) {
+    case Plan::wait: return read_on_fiber(Call::readv, fiber, fd, *d, vectors, count);
+    case Plan::file:
+      return file_io(Call::readv, fiber,
+                     [&] { return real.preadv2(fd, vectors, count, -1, RWF_NOWAIT); },
+                     [&] { return real.readv(fd, vectors, count); });
+    case Plan::pass: break;
+  }
+  return real.readv(fd, vectors, count);
+}
+
+// writev(2): as write.
+HOOK(ssize_t, writev, (int fd, const iovec* vectors, int count)) {
+  Fiber* fiber = gate<Call::writev>();
+  Descriptor* d;
+  if (is_sane(vectors, count) && plan(fiber, fd, d) == Plan::wait)
+    return write_on_fiber(Call::writev, fiber, fd, *d, vectors, count);
+  return real.writev(fd, vectors, count);
+}
+
+namespace {
+
+// The positioned calls exist for files only (ESPIPE elsewhere, at once).
+template <class Real>
+ssize_t positioned_read(Call call, Fiber* fiber, int fd, const iovec* vectors, int count,
+                        off64_t offset, Real there) {
+  Descriptor* d;
+  if (offset < 0 || !is_sane(vectors, count) || plan(fiber, fd, d) != Plan::file) return there();
+  return file_io(call, fiber,
+                 [&] { return real.preadv64v2(fd, vectors, count, offset, RWF_NOWAIT); }, there);
+}
+
+}  // namespace
+
+// pread(2) and its relatives: from the page cache here, from the disk on a helper.
+#define POSITIONED_READ(name, offset_type)                                                        \
+  HOOK(ssize_t, name, (int fd, void* buffer, size_t size, offset_type offset)) {                  \
+    iovec one{buffer, size};                                                                      \
+    return positioned_read(Call::name, gate<Call::name>(), fd, &one, 1, offset,                   \
+                           [&] { return real.name(fd, buffer, size, offset); });                  \
+  }
+POSITIONED_READ(pread, off_t)
+POSITIONED_READ(pread64, off64_t)
+HOOK_ALIAS(__pread64, pread64);
+
+#define POSITIONED_READV(name, offset_type)                                                       \
+  HOOK(ssize_t, name, (int fd, const iovec* vectors, int count, offset_type offset)) {            \
+    return positioned_read(Call::name, gate<Call::name>(), fd, vectors, count, offset,            \
+                           [&] { return real.name(fd, vectors, count, offset); });                \
+  }
+POSITIONED_READV(preadv, off_t)
+POSITIONED_READV(preadv64, off64_t)
+
+// preadv2(2): at offset -1 it is readv; with flags the caller knows what it wants.
+#define POSITIONED_READV2(name, offset_type)                                                      \
+  HOOK(ssize_t, name, (int fd, const iovec* vectors, int count, offset_type offset, int flags)) { \
+    auto there = [&] { return real.name(fd, vectors, count, offset, flags); };                    \
+    if (flags) return there();                                                                    \
+    if (offset == -1) return hook_readv(fd, vectors, count);                                      \
+    return positioned_read(Call::name, gate<Call::name>(), fd, vectors, count, offset, there);    \
+  }
+POSITIONED_READV2(preadv2, off_t)
+POSITIONED_READV2(preadv64v2, off64_t)
+
+// pwrite(2) and its relatives: files take writes into the page cache; cancellation points all the same.
+#define POSITIONED_WRITE(name, ...)                                       \
+  Fiber* fiber = gate<Call::name>();                                      \
+  if (fiber) test_cancel(fiber);                                          \
+  return real.name(__VA_ARGS__)
+HOOK(ssize_t, pwrite, (int fd, const void* buffer, size_t size, off_t offset)) {
+  POSITIONED_WRITE(pwrite, fd, buffer, size, offset);
+}
+HOOK(ssize_t, pwrite64, (int fd, const void* buffer, size_t size, off64_t offset)) {
+  POSITIONED_WRITE(pwrite64, fd, buffer, size, offset);
+}
+HOOK_ALIAS(__pwrite64, pwrite64);
+HOOK(ssize_t, pwritev, (int fd, const iovec* vectors, int count, off_t offset)) {
+  POSITIONED_WRITE(pwritev, fd, vectors, count, offset);
+}
+HOOK(ssize_t, pwritev64, (int fd, const iovec* vectors, int count, off64_t offset)) {
+  POSITIONED_WRITE(pwritev64, fd, vectors, count, offset);
+}
+HOOK(ssize_t, pwritev2, (int fd, const iovec* vectors, int count, off_t offset, int flags)) {
+  if (offset == -1 && !flags) return hook_writev(fd, vectors, count);
+  POSITIONED_WRITE(pwritev2, fd, vectors, count, offset, flags);
+}
+HOOK(ssize_t, pwritev64v2, (int fd, const iovec* vectors, int count, off64_t offset, int flags)) {
+  if (offset == -1 && !flags) return hook_writev(fd, vectors, count);
+  POSITIONED_WRITE(pwritev64v2, fd, vectors, count, offset, flags);
+}
+
+// eventfd_read(3), eventfd_write(3): libc's own go round our read and write.
+HOOK(int, eventfd_read, (int fd, eventfd_t* value)) {
+  if (!gate<Call::eventfd_read>()) return real.eventfd_read(fd, value);
+  return hook_read(fd, value, sizeof *value) == sizeof *value ? 0 : -1;
+}
+HOOK(int, eventfd_write, (int fd, eventfd_t value)) {
+  if (!gate<Call::eventfd_write>()) return real.eventfd_write(fd, value);
+  return hook_write(fd, &value, sizeof value) == sizeof value ? 0 : -1;
+}
+
+// __read_chk and friends: what read becomes under _FORTIFY_SOURCE. libc's own door reports the overflow.
+HOOK(ssize_t, __read_chk, (int fd, void* buffer, size_t size, size_t room)) {
+  if (size > room) return real.__read_chk(fd, buffer, size, room);
+  return hook_read(fd, buffer, size);
+}
+HOOK(ssize_t, __pread_chk, (int fd, void* buffer, size_t size, off_t offset, size_t room)) {
+  if (size > room) return real.__pread_chk(fd, buffer, size, offset, room);
+  return hook_pread(fd, buffer, size, offset);
+}
+HOOK(ssize_t, __pread64_chk, (int fd, void* buffer, size_t size, off64_t offset, size_t room)) {
+  if (size > room) return real.__pread64_chk(fd, buffer, size, offset, room);
+  return hook_pread64(fd, buffer, size, offset);
+}
+
+}  // namespace coro

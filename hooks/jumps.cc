@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// sigsetjmp and siglongjmp save and restore the signal mask inside libc, straight from and to the kernel; a fiber's
+// mask is virtual. So before libc saves, the kernel gets the fiber's mask, and before libc restores, the fiber gets
+// what was saved. Without this a jump out of a handler would leave blocked what the handler's action blocked.
+#include <setjmp.h>
+
+#include "hooks/hook.h"
+#include "hooks/signal_table.h"
+
+namespace coro {
+namespace {
+
+// What the naked door jumps to. With `saves`, the kernel's mask is the fiber's when it does.
+extern "C" __attribute__((used, visibility("hidden"))) auto coro_before_sigsetjmp(__jmp_buf_tag*, int saves)
+    -> decltype(real.__sigsetjmp) {
+  resolve_real();
+  Fiber* fiber = saves ? on_hub() : nullptr;
+  if (fiber) fiber->hub.load(std::memory_order_relaxed)->lend_mask(fiber->blocked);
+  return real.__sigsetjmp;
+}
+
+void before_jump(const __jmp_buf_tag* target) {
+  Fiber* fiber = current;
+  if (!fiber || !target->__mask_was_saved || !options().patch.covers(Switch::signal)) return;
+  uint64_t mask = to_mask(target->__saved_mask);
+  set_blocked(*fiber, mask);
+  // libc is about to give the kernel this mask.
+  if (Hub* hub = fiber->hub.load(std::memory_order_relaxed)) hub->lend_mask(mask);
+}
+
+}  // namespace
+
+// sigsetjmp(3): returns twice, so no frame of ours may lie between it and its caller.
+extern "C" __attribute__((naked)) int hook___sigsetjmp(__jmp_buf_tag*, int) __asm__("__sigsetjmp");
+HOOK(int, __sigsetjmp, (__jmp_buf_tag*, int)) {
+  __asm__(
+      "push %rdi\n\t"
+      ".cfi_adjust_cfa_offset 8\n\t"
+      "push %rsi\n\t"
+      ".cfi_adjust_cfa_offset 8\n\t"
+      "subq $8, %rsp\n\t"
+      ".cfi_adjust_cfa_offset 8\n\t"
+      "call coro_before_sigsetjmp\n\t"
+      "addq $8, %rsp\n\t"
+      ".cfi_adjust_cfa_offset -8\n\t"
+      "pop %rsi\n\t"
+      ".cfi_adjust_cfa_offset -8\n\t"
+      "pop %rdi\n\t"
+      ".cfi_adjust_cfa_offset -8\n\t"
+      "jmp *%rax");
+}
+
+// siglongjmp(3), longjmp(3) and what they become under _FORTIFY_SOURCE.
+HOOK(void, siglongjmp, (__jmp_buf_tag * target, int value)) {
+  before_jump(target);
+  real.siglongjmp(target, value);
+  __builtin_unreachable();
+}
+HOOK(void, longjmp, (__jmp_buf_tag * target, int value)) {
+  before_jump(target);
+  real.longjmp(target, value);
+  __builtin_unreachable();
+}
+HOOK(void, _longjmp, (__jmp_buf_tag * target, int value)) {
+  before_jump(target);
+  real._longjmp(target, value);
+  __builtin_unreachable();
+}
+HOOK(void, __longjmp_chk, (__jmp_buf_tag * target, int value)) {
+  before_jump(target);
+  real.__longjmp_chk(target, value);
+  __builtin_unreachable();
+}
+
+}  // namespace coro

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// fork and its kin, and the exits that run no handlers. libc's own fork does the work, in place, on the fiber's stack:
+// the child's only thread is that fiber. All that is ours hangs on fork handlers, not on the hooks, so that forks inside
+// libc (daemon, forkpty) are covered too.
+//  - The child inherits the kernel's signal mask: the carrier's becomes the fiber's for the fork;
+//  - between our prepare handler and our parent or child handler only libc itself runs: nothing parks, no handler;
+//  - what other kernel threads were doing is undone in the child by restart_engine_in_child(), before any handler of
+//    the program's runs there;
+//  - vfork's child would run on this fiber's stack, in memory that other kernel threads go on changing, and could park:
+//    once the engine runs it is given fork's semantics. Before, it is libc's, and no frame of ours may sit between.
+#include "hooks/process.h"
+
+#include "hooks/fd_table.h"
+#include "hooks/hook.h"
+#include "hooks/signals.h"
+#include "scheduler/sys.h"
+
+namespace coro {
+namespace {
+
+void before_fork() {
+  Fiber* fiber = current;
+  if (!fiber) return;
+  Critical::enter(fiber);
+  fiber->mask_before_fork = sys::set_signal_mask(fiber->blocked);
+  hold_engine();
+}
+
+// Lets signal handlers run again, those that came meanwhile at once.
+void leave_critical(Fiber* fiber) {
+  Critical::leave(fiber);
+  Critical now;
+}
+
+void after_fork_in_parent() {
+  KeepErrno keep;
+  note_fork();
+  Fiber* fiber = current;
+  if (!fiber) return;
+  release_engine();
+  sys::set_signal_mask(fiber->mask_before_fork);
+  leave_critical(fiber);
+}
+
+// The kernel's mask stays the fiber's: it is the only one now.
+void after_fork_in_child() {
+  KeepErrno keep;
+  note_fork();
+  Fiber* fiber = current;
+  if (!fiber) return;
+  release_engine();
+  restart_engine_in_child();
+  close_child_handles();
+  forget_signals_in_child(fiber);
+  leave_critical(fiber);
+}
+
+// libc's function that hides a fork, in the child: 0, 1 and 2 now mean something else.
+void standard_descriptors_died() {
+  for (int fd = 0; fd < 3; fd++) died(fd);
+}
+
+}  // namespace
+
+void watch_forks() { pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child); }
+
+// fork(2): the child has one fiber, the caller, and can make new ones.
+HOOK(pid_t, fork, (void)) {
+  gate<Call::fork>();
+  return real.fork();
+}
+HOOK_ALIAS(__fork, fork);
+
+// _Fork(3): as fork, without handlers of the program's.
+HOOK(pid_t, _Fork, (void)) {
+  gate<Call::_Fork>();
+  before_fork();
+  pid_t pid = real._Fork();
+  if (pid == 0)
+    after_fork_in_child();
+  else
+    after_fork_in_parent();
+  return pid;
+}
+
+namespace {
+
+pid_t fork_for_vfork() {
+  gate<Call::vfork>();
+  return real.fork();
+}
+
+extern "C" __attribute__((used, visibility("hidden"))) pid_t (*coro_vfork_target())() {
+  resolve_real();
+  return engine_started() ? fork_for_vfork : real.vfork;
+}
+
+}  // namespace
+
+// vfork(2): libc's own in a program without threads; fork's semantics in one with. A tail jump: it returns twice.
+extern "C" __attribute__((naked)) pid_t hook_vfork(void) __asm__("vfork");
+HOOK(pid_t, vfork, (void)) {
+  __asm__(
+      "subq $8, %rsp\n\t"
+      ".cfi_adjust_cfa_offset 8\n\t"
+      "call coro_vfork_target\n\t"
+      "addq $8, %rsp\n\t"
+      ".cfi_adjust_cfa_offset -8\n\t"
+      "jmp *%rax");
+}
+HOOK_ALIAS(__vfork, vfork);
+
+// daemon(3): as libc.
+HOOK(int, daemon, (int nochdir, int noclose)) {
+  gate<Call::daemon>();
+  int result = real.daemon(nochdir, noclose);
+  if (result == 0 && !noclose) standard_descriptors_died();
+  return result;
+}
+
+// forkpty(3): as libc.
+HOOK(int, forkpty, (int* master, char* name, const termios* mode, const winsize* size)) {
+  gate<Call::forkpty>();
+  int result = real.forkpty(master, name, mode, size);
+  if (result == 0) standard_descriptors_died();
+  return result;
+}
+
+namespace {
+
+// A child of libc's vfork runs in its parent's memory: it must not write, and so use up, its parent's report. That
+// happens only before the engine runs, when there is nothing to report.
+void report() {
+  if (engine_started()) report_at_exit();
+}
+
+}  // namespace
+
+// _exit(2): as libc, after the report.
+HOOK(void, _exit, (int status)) {
+  report();
+  real._exit(status);
+}
+
+HOOK(void, _Exit, (int status)) {
+  report();
+  real._Exit(status);
+}
+
+HOOK(void, quick_exit, (int status)) {
+  report();
+  real.quick_exit(status);
+}
+
+}  // namespace coro

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// attempt -> wait -> attempt, once for all I/O hooks; and the two places where the engine's outcomes become what a
+// caller of libc hears.
+#pragma once
+
+#include "hooks/fd_table.h"
+#include "hooks/hook.h"
+
+namespace coro {
+
+// What a signal handler does to the call (signal(7)): resumes it if the handler has SA_RESTART, or always EINTR.
+enum class Rule : uint8_t { restarts, interrupts };
+
+enum class Outcome : uint8_t { ready, timed_out, interrupted, closed, again };
+
+// Runs what a wake calls for, outside the Wait: signal handlers, cancellation (unwinds). `again`: nothing that the
+// caller should hear of; wait once more.
+Outcome settle(Woken woken, Fiber* fiber, Rule rule);
+
+// Parks until fd is ready in one of `ways` or the deadline passes.
+Outcome wait_descriptor(Call call, Fiber* fiber, int fd, uint8_t ways, const Deadline& deadline,
+                        Rule rule);
+
+// Parks until the deadline, a signal or a cancellation.
+Outcome wait_until(Call call, Fiber* fiber, const Deadline& deadline, Rule rule);
+
+// errno of a blocking I/O call that ended without an attempt's answer.
+inline int to_errno(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::timed_out: return EAGAIN;  // socket(7), SO_RCVTIMEO
+    case Outcome::interrupted: return EINTR;
+    case Outcome::closed: return EBADF;
+    default: return 0;
+  }
+}
+
+// A run of calls that found nothing to do (EAGAIN, 0 of poll(0)) is somebody spinning: after a few, the others' turn.
+void note_fruitless(Fiber* fiber);
+
+// The result of a call that was told not to wait, with note_fruitless() if it found nothing.
+template <class Result>
+Result spin_watch(Fiber* fiber, Result result) {
+  if (result < 0 && errno == EAGAIN)
+    note_fruitless(fiber);
+  else
+    fiber->fruitless = 0;
+  return result;
+}
+
+// What is left of an array of buffers after the first `done` bytes; at most 64 of them, which is a valid partial call.
+class VectorTail {
+ public:
+  VectorTail(const iovec* vectors, int count, size_t done) {
+    int i = 0;
+    while (i < count && done >= vectors[i].iov_len) done -= vectors[i++].iov_len;
+    for (; i < count && count_ < most; i++) {
+      vectors_[count_] = vectors[i];
+      vectors_[count_].iov_base = static_cast<char*>(vectors[i].iov_base) + done;
+      vectors_[count_++].iov_len -= done;
+      done = 0;
+    }
+  }
+  iovec* vectors() { return vectors_; }
+  int count() const { return count_; }
+
+ private:
+  static constexpr int most = 64;
+  iovec vectors_[most];
+  int count_ = 0;
+};
+
+// The body of every I/O hook that may park. attempt() must not block: it answers, or fails with EAGAIN.
+// `asked`: bytes asked for on a stream; an answer that is shorter makes the next call wait before its attempt. 0: never.
+template <class Attempt>
+auto until_ready(Call call, Fiber* fiber, int fd, uint8_t way, size_t asked, Attempt attempt)
+    -> decltype(attempt()) {
+  test_cancel(fiber);
+  int saved = errno;
+  Descriptor* d = known_descriptor(fd);
+  bool skip = d && d->drained & way;
+  if (!skip) {
+    auto result = attempt();
+    if (result >= 0 || errno != EAGAIN) {
+      if (d && asked && result > 0 && static_cast<size_t>(result) < asked && d->is_private())
+        d->drained |= way;
+      return result;
+    }
+    if (!d || !is_blocking(fd, *d)) {
+      note_fruitless(fiber);
+      errno = EAGAIN;
+      return -1;
+    }
+  }
+  Deadline deadline = deadline_of(fd, *d, way);
+  Rule rule = deadline.is_never() ? Rule::restarts : Rule::interrupts;
+  for (;;) {
+    Outcome outcome = wait_descriptor(call, fiber, fd, way, deadline, rule);
+    if (int error = to_errno(outcome)) return failed(error);
+    d->drained &= ~way;
+    auto result = attempt();
+    if (result >= 0) {
+      errno = saved;
+      if (asked && result > 0 && static_cast<size_t>(result) < asked && d->is_private())
+        d->drained |= way;
+      return result;
+    }
+    if (errno != EAGAIN) return result;
+  }
+}
+
+// The body of blocking sends of a stream, which return only when everything is queued: attempt(done) sends what is
+// left after `done` bytes. A partial answer stands when a signal, a time-out or an error comes after it.
+template <class Attempt>
+ssize_t until_all(Call call, Fiber* fiber, int fd, size_t size, Attempt attempt) {
+  size_t done = 0;
+  bool keep_going = true;
+  while (keep_going) {
+    int saved = errno;
+    ssize_t result = until_ready(call, fiber, fd, way_out, 0, [&] { return attempt(done); });
+    if (result < 0) {
+      if (!done) return result;
+      errno = saved;
+      return static_cast<ssize_t>(done);
+    }
+    done += static_cast<size_t>(result);
+    if (done >= size || result == 0) break;
+    Descriptor* d = descriptor(fd);
+    keep_going = d && is_blocking(fd, *d);
+  }
+  return static_cast<ssize_t>(done);
+}
+
+}  // namespace coro

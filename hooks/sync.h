@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What locks, conditions, semaphores and futexes share. glibc's own state in the object stays the truth: a hook first
+// tries the real trylock, and only a fiber that would have to wait is parked here, in the queue of the object's address.
+// Laws:
+//  - enqueue, look at the state again, park; never park on a state that was read before the enqueue;
+//  - whoever changes the state calls the real function first and wake_parked() then, from any thread, fiber or not:
+//    fibers wait in our queue, foreign kernel threads and fibers that are away wait in the kernel;
+//  - after the real unlock or post the object may be gone: only its address is used;
+//  - objects in memory shared with other processes are waited for in the kernel, by a fiber that is away.
+#pragma once
+
+#include "hooks/away.h"
+#include "hooks/hook.h"
+#include "scheduler/thread_block.h"
+
+namespace coro {
+
+// Wakes up to `most` fibers parked on `key`. Any thread, outside a Wait too. Returns how many woke.
+inline int wake_parked(const void* key, int most, uint32_t bits = ~0u) {
+  if (__builtin_expect(!may_have_waiters(key), 1)) return 0;
+  Critical inside;
+  return wake_queue(key, most, bits);
+}
+
+// Runs the handlers that were deferred while the fiber was in a Wait that ended otherwise: ~Critical does.
+inline void deliver_late_signals() { Critical inside; }
+
+// --- what we know of glibc's objects; all of it is in sync.cc ---
+
+// True: waiters may be in other processes.
+bool is_shared(const pthread_mutex_t* mutex);
+bool is_shared(const pthread_cond_t* cond);
+bool is_shared(const pthread_rwlock_t* lock);
+bool is_shared(const pthread_barrier_t* barrier);
+bool is_shared(const sem_t* semaphore);
+
+clockid_t clock_of(const pthread_cond_t* cond);
+unsigned count_of(const pthread_barrier_t* barrier);
+// The 8 bytes at its start, zero between rounds, ours to use while one is on; null: this libc has none.
+void** round_of(pthread_barrier_t* barrier);
+bool inherits_priority(const pthread_mutex_t* mutex);
+bool is_error_checking(const pthread_mutex_t* mutex);
+bool is_owner(const Fiber* fiber, const pthread_mutex_t* mutex);
+bool is_writer(const Fiber* fiber, const pthread_rwlock_t* lock);
+// A writer holds the lock or is registered to get it next.
+bool has_writer(const pthread_rwlock_t* lock);
+bool stops_readers_for_writers(const pthread_rwlock_t* lock);
+// glibc 2.36's trylock takes a mutex that it reports as ENOTRECOVERABLE: gives the lock word back, as lock does.
+void let_go_unrecoverable(const Fiber* fiber, pthread_mutex_t* mutex);
+
+// True if the page is surely private to this process (then a "shared" futex in it is not).
+bool is_private_mapping(const void* address);
+
+// --- time ---
+
+inline bool is_wait_clock(clockid_t clock) { return clock == CLOCK_REALTIME || clock == CLOCK_MONOTONIC; }
+inline bool has_valid_nanoseconds(const timespec& time) {
+  return time.tv_nsec >= 0 && time.tv_nsec < 1'000'000'000;
+}
+
+// An absolute time on a clock; without one: never.
+struct Until {
+  clockid_t clock = CLOCK_REALTIME;
+  const timespec* time = nullptr;
+  Deadline deadline() const {
+    if (!time) return Deadline::never();
+    return time->tv_sec < 0 ? Deadline{0, false} : Deadline::at_time(clock, *time);
+  }
+};
+
+// --- waiting ---
+
+// Waits for a mutex whose trylock has just said `tried`. 0 or the error that pthread_mutex_lock would return.
+int lock_slowly(Call call, Fiber* fiber, pthread_mutex_t* mutex, int tried, const Until& until);
+
+// As pthread_mutex_lock, by a fiber on a hub.
+inline int lock_mutex(Call call, Fiber* fiber, pthread_mutex_t* mutex, const Until& until = {}) {
+  int tried = pthread_mutex_trylock(mutex);
+  return __builtin_expect(tried == 0, 1) ? 0 : lock_slowly(call, fiber, mutex, tried, until);
+}
+
+// libc's own pthread_cond_wait unlocks the mutex where no hook sees it. While one of these lives, fibers that wait for
+// that mutex look at it themselves every few milliseconds. A cancelled wait leaves it counted: costs time, not truth.
+class UnseenUnlock {
+ public:
+  explicit UnseenUnlock(const pthread_mutex_t* mutex);
+  ~UnseenUnlock();
+  UnseenUnlock(const UnseenUnlock&) = delete;
+
+ private:
+  std::atomic<int>& count_;
+};
+
+// Runs block() on a helper kernel thread. Without a helper: attempt(), which says EBUSY, with pauses, until the deadline.
+template <class Attempt, class Block>
+int block_away(Call call, Fiber* fiber, const Deadline& deadline, Attempt attempt, Block block) {
+  KeepErrno keep;
+  {
+    Away away(to_reason(call));
+    if (!on_hub()) return block();
+  }
+  for (int64_t pause = first_pause;; pause = pause < longest_pause ? pause * 2 : pause) {
+    if (int result = attempt(); result != EBUSY) return result;
+    if (deadline.passed()) return ETIMEDOUT;
+    pause_for(call, fiber, pause, Cancellable::no);
+  }
+}
+
+// C11's answer for a pthread error number (thrd_err_map of sysdeps/pthread/thrd_priv.h).
+int to_thrd(int error);
+
+}  // namespace coro

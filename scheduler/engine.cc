@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scheduler/engine.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "scheduler/check.h"
+#include "scheduler/offload.h"
+#include "scheduler/spinlock.h"
+#include "scheduler/sys.h"
+#include "scheduler/thread_block.h"
+#include "scheduler/wait_queue.h"
+
+namespace coro {
+
+void adopt_main_fiber(Fiber& fiber, Hub& hub);
+void forget_other_fibers(Fiber& survivor);
+EngineNumbers fiber_numbers();
+
+namespace {
+
+EngineConfig config_;
+std::atomic<bool> started{false};
+Hub* hubs[most_hubs];
+int hubs_open = 0;
+Fiber first_fiber;
+Fiber* main_ = nullptr;
+std::atomic<uint64_t> carrier_mask_{0};
+std::atomic<int> kernel_threads{1}, kernel_threads_most{1};
+
+// The carrier under the first kernel thread: the program's stack and thread block there belong to the main fiber, so
+// its hub gets a stack and a block of its own.
+const char* give_base(Hub& hub, void (*entry)(void*)) {
+  Stack stack;
+  if (!take_stack(256 << 10, 4096, stack)) return "no memory for the hub's stack";
+  void* block = thread_block::make(stack.top(), sys::gettid());
+  if (!block) return "no memory for the hub's thread block";
+  size_t usable = stack.size - thread_block::size() - thread_block::alignment();
+  make_context(hub.base_, stack.bottom, usable, block, entry, &hub);
+  return nullptr;
+}
+
+void run_hub(void* hub) { static_cast<Hub*>(hub)->run(); }
+
+const char* open_hub(int index) {
+  void* memory = calloc(1, sizeof(Hub));
+  if (!memory) return "no memory for a hub";
+  hubs[index] = new (memory) Hub;
+  return hubs[index]->open(index, config_.loop);
+}
+
+// A further hub's carrier: a real thread whose own stack is the hub's base.
+void* carry(void* argument) {
+  auto& hub = *static_cast<Hub*>(argument);
+  hub.base_.thread_block = this_thread_block();
+  thread_block::begin_here();
+  hub.run();
+}
+
+const char* start_carrier(Hub& hub) {
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  pthread_attr_setstacksize(&attributes, 256 << 10);
+  pthread_t id;
+  int failed = config_.create_thread(&id, &attributes, carry, &hub);
+  pthread_attr_destroy(&attributes);
+  if (failed) return "cannot create a kernel thread for a hub";
+  count_kernel_thread(+1);
+  return nullptr;
+}
+
+}  // namespace
+
+const char* start_engine(const EngineConfig& config) {
+  config_ = config;
+  choose_switch();
+  if (const char* trouble = thread_block::prepare(config.create_thread)) return trouble;
+  if (const char* trouble = open_hub(0)) return trouble;
+  if (const char* trouble = give_base(*hubs[0], run_hub)) return trouble;
+  hubs_open = 1;
+  main_ = &first_fiber;
+  carrier_mask_ = sys::signal_mask();
+  hubs[0]->apply_mask();
+  adopt_main_fiber(first_fiber, *hubs[0]);
+  for (int i = 1; i < config_.hubs && i < most_hubs; i++) {
+    const char* trouble = open_hub(i);
+    if (!trouble) trouble = start_carrier(*hubs[i]);
+    if (trouble) {  // fewer hubs are slower, not wrong
+      message({"running with ", Decimal(hubs_open), " hubs: ", trouble});
+      break;
+    }
+    hubs_open = i + 1;
+  }
+  started.store(true, std::memory_order_release);
+  return nullptr;
+}
+
+bool engine_started() { return started.load(std::memory_order_acquire); }
+const EngineConfig& engine_config() { return config_; }
+int hub_count() { return hubs_open; }
+Hub& hub(int index) { return *hubs[index]; }
+Fiber* main_fiber() { return main_; }
+
+// The locks of the modules, in an order that is free because no module takes another's while it holds its own.
+Spinlock& lock_of_fibers();
+Spinlock& lock_of_stacks();
+namespace thread_block {
+Spinlock& lock_of_list();
+}
+Spinlock& lock_of_helpers();
+
+void hold_engine() {
+  lock_of_fibers().lock();
+  lock_of_stacks().lock();
+  thread_block::lock_of_list().lock();
+  lock_of_helpers().lock();
+}
+
+void release_engine() {
+  lock_of_helpers().unlock();
+  thread_block::lock_of_list().unlock();
+  lock_of_stacks().unlock();
+  lock_of_fibers().unlock();
+}
+
+void restart_engine_in_child() {
+  Fiber* self = current;
+  if (!started || !self) return;
+  bool was_on_first_hub = self->hub.load() == hubs[0];
+  reset_queues();
+  forget_helpers_in_child();
+  forget_other_fibers(*self);
+  if (self != main_) main_ = nullptr;
+  kernel_threads = kernel_threads_most = 1;
+  // libev must see no fiber: its calls come back through our hooks.
+  current = nullptr;
+  for (int i = 1; i < hubs_open; i++) hubs[i]->abandon_in_child();
+  hubs_open = 1;
+  self->timer_index = -1;
+  self->hub = hubs[0];
+  self->helper_tid = 0;  // it may have been away
+  // The first hub's base is the one that this kernel thread left, or another's, which was running.
+  const char* trouble = was_on_first_hub ? nullptr : give_base(*hubs[0], run_hub);
+  if (!trouble) trouble = hubs[0]->restart_in_child(config_.loop);
+  if (trouble) message({"after fork: ", trouble});
+  current = self;
+}
+
+void forget_descriptor(int fd) {
+  if (!engine_started()) return;
+  Critical inside;
+  uint32_t ended = end_generation(fd);
+  for (int i = 0; i < hubs_open; i++) hubs[i]->forget_descriptor(fd, ended);
+}
+
+void set_carrier_mask(uint64_t mask) {
+  if (carrier_mask_.exchange(mask) == mask) return;
+  Hub* mine = current ? current->hub.load(std::memory_order_relaxed) : nullptr;
+  for (int i = 0; i < hubs_open; i++)
+    if (hubs[i] == mine)
+      hubs[i]->apply_mask();
+    else
+      hubs[i]->ring();
+}
+
+uint64_t carrier_mask() { return carrier_mask_.load(std::memory_order_relaxed); }
+
+void count_kernel_thread(int change) {
+  int present = kernel_threads.fetch_add(change) + change;
+  int most = kernel_threads_most.load();
+  while (present > most && !kernel_threads_most.compare_exchange_weak(most, present)) {
+  }
+}
+
+EngineNumbers engine_numbers() {
+  EngineNumbers result = fiber_numbers();
+  result.kernel_threads = kernel_threads;
+  result.kernel_threads_most = kernel_threads_most;
+  return result;
+}
+
+}  // namespace coro

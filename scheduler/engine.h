@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The engine as a whole: started when the first fiber is made, never stopped. It is told everything it may not know by
+// itself (options, libc's real functions) in an EngineConfig.
+#pragma once
+
+#include <pthread.h>
+
+#include "scheduler/fiber.h"
+#include "scheduler/hub.h"
+
+namespace coro {
+
+struct EngineConfig {
+  int hubs = 1;
+  LoopKind loop = LoopKind::automatic;
+  int stack_pool = 1024;        // idle fibers kept warm (stack and thread block)
+  int offload_threads = 256;    // most helper threads
+  size_t keep_of_stack = 16384;  // bytes of a pooled stack that stay resident
+  int (*create_thread)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*) = nullptr;
+  void (*exit_process)(int) = nullptr;  // exit(3), when the last fiber ends
+  void (*deliver_signals)() = nullptr;  // runs the running fiber's pending, unblocked handlers
+  void (*fiber_born)(Fiber&) = nullptr;  // before it can run; and when it ended. No parking in them.
+  void (*fiber_ended)(Fiber&) = nullptr;
+  const char* (*reason_name)(Reason) = nullptr;
+};
+
+// Makes the calling (first) thread's flow the main fiber and opens the hubs. Null, or why it cannot be; then nothing has
+// changed. Once, from the program's first thread or any other that is alone.
+const char* start_engine(const EngineConfig& config);
+bool engine_started();
+const EngineConfig& engine_config();
+
+int hub_count();
+Hub& hub(int index);
+
+// The descriptor number is about to die or to mean something else: every fiber that waits for it is woken with
+// Woken::closed, on every hub. Any thread.
+void forget_descriptor(int fd);
+
+// From just before a fork until just after it, in the parent and in the child: no other kernel thread is in the middle
+// of a change of what the child will go on with. In a critical section; nothing else of the engine in between.
+void hold_engine();
+void release_engine();
+
+// In a fork's child, on the fiber that forked: that fiber is all there is, with a new hub.
+void restart_engine_in_child();
+
+// The main fiber, null before the engine started or after it was ended in a child that another fiber forked.
+Fiber* main_fiber();
+
+// The kernel signal mask that carriers are to have: set at once on the calling carrier, by the others at their next turn.
+void set_carrier_mask(uint64_t mask);
+uint64_t carrier_mask();
+
+struct EngineNumbers {
+  uint64_t fibers_made = 0;
+  int fibers_alive = 0, fibers_alive_most = 0;
+  int kernel_threads = 0, kernel_threads_most = 0;
+};
+EngineNumbers engine_numbers();
+void count_kernel_thread(int change);  // +1 / -1, by whoever starts and ends one
+
+}  // namespace coro

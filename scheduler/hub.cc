@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scheduler/hub.h"
+
+#include <stdlib.h>
+
+#include "scheduler/check.h"
+#include "scheduler/engine.h"
+#include "scheduler/sys.h"
+#include "scheduler/wait.h"
+
+namespace coro {
+namespace {
+
+// How many fibers run between two looks at the event loop while some are ready.
+constexpr int switches_per_turn = 64;
+// A fiber that yields with nobody ready: the loop is asked for news this often.
+constexpr int yields_per_turn = 16;
+
+}  // namespace
+
+const char* Hub::open(int index, LoopKind kind) {
+  index_ = index;
+  return loop_.open(kind, *this);
+}
+
+void Hub::drop_in(Fiber& fiber) {
+  Fiber* head = inbox_.load(std::memory_order_relaxed);
+  do {
+    fiber.next = head;
+  } while (!inbox_.compare_exchange_weak(head, &fiber, std::memory_order_seq_cst));
+  // Pairs with prepare_to_sleep(): either the hub sees the inbox filled, or we see it sleeping.
+  if (sleeping_.load(std::memory_order_seq_cst) && sleeping_.exchange(false)) loop_.ring();
+}
+
+void Hub::deliver_inbox() {
+  if (!inbox_.load(std::memory_order_relaxed)) return;
+  Fiber* fiber = inbox_.exchange(nullptr, std::memory_order_acquire);
+  Fiber* in_order = nullptr;  // the inbox is a stack: turn it over
+  while (fiber) {
+    Fiber* next = fiber->next;
+    fiber->next = in_order;
+    in_order = fiber;
+    fiber = next;
+  }
+  while (in_order) {
+    Fiber* next = in_order->next;
+    if (in_order->wait) in_order->wait->disarm(*this);
+    in_order->hub.store(this, std::memory_order_relaxed);
+    push_ready(*in_order);
+    in_order = next;
+  }
+}
+
+void Hub::forget_descriptor(int fd, uint32_t generation) {
+  Fiber* fiber = current;
+  if (fiber && fiber->hub.load(std::memory_order_relaxed) == this) {
+    loop_.forget(fd, generation);
+    return;
+  }
+  auto* note = static_cast<Closed*>(malloc(sizeof(Closed)));
+  if (!note) return;  // the waiters learn of it when the number is used again
+  *note = {closed_.load(std::memory_order_relaxed), fd, generation};
+  while (!closed_.compare_exchange_weak(note->next, note)) {
+  }
+  if (sleeping_.load(std::memory_order_seq_cst) && sleeping_.exchange(false)) loop_.ring();
+}
+
+void Hub::hear_of_closes() {
+  Closed* note = closed_.exchange(nullptr);
+  while (note) {
+    Closed* next = note->next;
+    loop_.forget(note->fd, note->generation);
+    free(note);
+    note = next;
+  }
+}
+
+void Hub::push_ready(Fiber& fiber) {
+  fiber.state = State::ready;
+  fiber.next = nullptr;
+  (last_ready_ ? last_ready_->next : first_ready_) = &fiber;
+  last_ready_ = &fiber;
+  load_.store(load_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+}
+
+Fiber* Hub::pop_ready() {
+  Fiber* fiber = first_ready_;
+  if (!fiber) return nullptr;
+  first_ready_ = fiber->next;
+  if (!first_ready_) last_ready_ = nullptr;
+  fiber->next = nullptr;
+  load_.store(load_.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);
+  return fiber;
+}
+
+Fiber* Hub::next_ready() {
+  if (--budget_ <= 0) return nullptr;
+  deliver_inbox();
+  return pop_ready();
+}
+
+void Hub::leave(Fiber& fiber, After after) {
+  Fiber* next = next_ready();
+  if (next == &fiber) {  // woken before it had left
+    fiber.state = State::running;
+    return;
+  }
+  if (!next) {
+    switch_context(fiber.context, base_, after);
+    return;
+  }
+  counters.switches++;
+  counters.direct_switches++;
+  next->state = State::running;
+  switch_context(fiber.context, next->context, after);
+}
+
+bool Hub::yield(Fiber& fiber) {
+  deliver_inbox();
+  if (!first_ready_) {
+    if (++lonely_yields_ < yields_per_turn) return false;
+    lonely_yields_ = 0;
+    budget_ = 0;  // by way of base_, which turns the loop
+  }
+  push_ready(fiber);
+  leave(fiber);
+  return true;
+}
+
+void Hub::resume(Fiber& fiber) {
+  counters.switches++;
+  fiber.state = State::running;
+  switch_context(base_, fiber.context);
+}
+
+void Hub::expire_timers() {
+  if (timers_.size() == 0) return;
+  int64_t time = now();
+  if (timers_.next_due() > time) return;
+  timers_.expire(time, [](Fiber& fiber) {
+    uint64_t present = fiber.wake_word.load(std::memory_order_relaxed);
+    wake(fiber, present >> 8, Woken::timed_out);
+  });
+}
+
+void Hub::apply_mask() {
+  uint64_t mask = carrier_mask();
+  if (mask == kernel_mask_) return;
+  kernel_mask_ = mask;
+  sys::set_signal_mask(mask);
+}
+
+void Hub::lend_mask(uint64_t mask) {
+  if (mask == kernel_mask_) return;
+  kernel_mask_ = mask;
+  sys::set_signal_mask(mask);
+}
+
+// True: the inbox is empty and whoever fills it from now on rings.
+bool Hub::prepare_to_sleep() {
+  if (first_ready_) return false;
+  sleeping_.store(true, std::memory_order_seq_cst);
+  if (!inbox_.load(std::memory_order_seq_cst) && !closed_.load(std::memory_order_seq_cst))
+    return true;
+  sleeping_.store(false, std::memory_order_relaxed);
+  return false;
+}
+
+// Gives every second ready fiber to hubs that have nothing to do. Only here, on base_: every fiber in the ready queue
+// has then really left its stack.
+void Hub::share_work() {
+  if (load() < 2 || hub_count() == 1) return;
+  for (int i = 0; i < hub_count() && load() >= 2; i++) {
+    Hub& other = hub(i);
+    if (&other == this || !other.sleeping_.load(std::memory_order_relaxed)) continue;
+    for (int half = load() / 2; half > 0; half--) {
+      Fiber* fiber = pop_ready();
+      timers_.remove(*fiber);
+      counters.moves++;
+      fiber->hub.store(&other, std::memory_order_relaxed);
+      other.drop_in(*fiber);
+    }
+  }
+}
+
+void Hub::run() {
+  for (;;) {
+    apply_mask();
+    if (closed_.load(std::memory_order_relaxed)) hear_of_closes();
+    deliver_inbox();
+    expire_timers();
+    deliver_inbox();
+    share_work();
+    budget_ = switches_per_turn;
+    while (budget_ > 0) {
+      Fiber* next = next_ready();
+      if (!next) break;
+      resume(*next);
+    }
+    bool idle = prepare_to_sleep();
+    counters.turns++;
+    counters.sleeps += idle;
+    loop_.turn(idle, timers_.next_due());
+    note_awake();
+  }
+}
+
+void Hub::abandon_in_child() {
+  first_ready_ = last_ready_ = nullptr;
+  inbox_ = nullptr;
+  sleeping_ = false;
+  load_ = 0;
+  timers_.clear();
+  loop_.close();
+}
+
+const char* Hub::restart_in_child(LoopKind kind) {
+  abandon_in_child();
+  counters = {};
+  for (CallCounters& call : calls) call = {};
+  return loop_.open(kind, *this);
+}
+
+}  // namespace coro

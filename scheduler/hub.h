@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A hub: run queue, timers and event loop, run by one carrier (kernel thread) at a time.
+//
+//      any thread                         the hub's carrier
+//   wake(fiber) ──► inbox ──► deliver: disarm its Wait, push ──► ready queue ──► resume
+//        │                                                           ▲             │
+//        └─ ring, if the hub sleeps           loop: descriptors, timers           park, yield: straight to the
+//                                             (wakes drop into the inbox too)     next ready fiber, or to base_
+//
+// Every wake is delivered by the owner: nothing can fire between arming and leaving the stack, because delivery
+// happens on the same kernel thread, later.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "scheduler/fiber.h"
+#include "scheduler/loop.h"
+#include "scheduler/timers.h"
+
+namespace coro {
+
+constexpr int most_hubs = 64;
+constexpr int most_reasons = 512;
+
+struct Counters {
+#define COUNTER(name, help) uint64_t name = 0;
+#include "scheduler/counters.def"
+#undef COUNTER
+};
+
+struct CallCounters {
+  uint32_t calls = 0, parks = 0, passed = 0;
+};
+
+class Hub {
+ public:
+  // Null, or why not.
+  const char* open(int index, LoopKind kind);
+
+  // The carrier's life; on its base context. Never returns.
+  [[noreturn]] void run();
+
+  // --- on the running fiber, in a critical section ---
+  void park(Wait& wait);
+  bool yield(Fiber& fiber);                  // false: nobody else was ready
+  void leave(Fiber& fiber, After after = {});  // to the next ready fiber or to base_
+
+  // --- hub's kernel thread (loop callbacks, wakes among its own fibers) ---
+  void wake_local(Wait& wait, Woken how);
+  void note_awake() { sleeping_.store(false, std::memory_order_relaxed); }
+  void clock_was_set() { timers_.clock_was_set(); }
+  void forget_timer(Fiber& fiber) { timers_.remove(fiber); }
+
+  void apply_mask();  // the kernel's signal mask of this carrier becomes carrier_mask()
+
+  // The kernel's mask of this carrier is something else for a moment (sigsetjmp); the next turn puts it right.
+  void lend_mask(uint64_t mask);
+
+  // --- any thread ---
+  void drop_in(Fiber& fiber);  // into the inbox; the fiber must not be in any list
+  // The descriptor's generation ended: whoever waits for it here hears of it.
+  void forget_descriptor(int fd, uint32_t generation);
+  void ring() { loop_.ring(); }
+  int load() const { return load_.load(std::memory_order_relaxed); }
+  int index() const { return index_; }
+  bool owns(int fd) const { return loop_.owns(fd); }
+
+  // In a fork's child, with `current` null: empties everything and opens a new loop / only closes the loop.
+  const char* restart_in_child(LoopKind kind);  // null, or why not
+  void abandon_in_child();
+
+  Context base_;  // the carrier's own context while a fiber runs
+  Counters counters;
+  CallCounters calls[most_reasons];
+
+ private:
+  friend class Wait;
+  void deliver_inbox();
+  void push_ready(Fiber& fiber);
+  Fiber* pop_ready();
+  Fiber* next_ready();
+  void resume(Fiber& fiber);
+  void expire_timers();
+  void share_work();
+  bool prepare_to_sleep();
+  void hear_of_closes();
+
+  int index_ = 0;
+  Fiber* first_ready_ = nullptr;
+  Fiber* last_ready_ = nullptr;
+  std::atomic<Fiber*> inbox_{nullptr};
+  struct Closed {
+    Closed* next;
+    int fd;
+    uint32_t generation;
+  };
+  std::atomic<Closed*> closed_{nullptr};  // told by other kernel threads
+  std::atomic<bool> sleeping_{false};
+  std::atomic<int> load_{0};  // fibers ready here
+  int budget_ = 0;            // switches before the event loop gets its turn
+  int lonely_yields_ = 0;
+  uint64_t kernel_mask_ = ~uint64_t{0};
+  Loop loop_;
+  Timers timers_;
+};
+
+}  // namespace coro

@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The only file with <ev.h>. libev is loaded when the first hub starts: a program without threads never pays for it.
+//
+// Traps of epoll and libev, each with its consequence here:
+//  - libev calls read, write, epoll_wait, close through the PLT, that is, our hooks: it runs on the hub only, where
+//    `current` is null and every hook passes through. ev_io_start/stop make no system call, so arming on a fiber's
+//    stack is sound; ev_run, ev_loop_destroy are not called there;
+//  - epoll keys on the open file description: a number that was closed and given out again must be registered anew.
+//    forget() stops the watcher; ev_io_set on the next start carries EV__IOFDSET, which makes libev add it again;
+//  - libev rounds waiting to a millisecond (and to 59.7 s at most): deadlines come from a timerfd;
+//  - a level-triggered event without a taker would spin: it takes its direction out of the watcher;
+//  - in a forked child the epoll descriptor is the parent's: close() destroys ours without epoll_ctl.
+#include "scheduler/loop.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <ev.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/timerfd.h>
+
+#include "scheduler/check.h"
+#include "scheduler/deadline.h"
+#include "scheduler/hub.h"
+#include "scheduler/sys.h"
+#include "scheduler/wait.h"
+
+namespace coro {
+
+struct Slot {
+  ev_io watcher;
+  IoSource* first;
+  uint8_t ways;         // what the watcher asks for
+  uint32_t generation;  // of the descriptor that it was registered for
+};
+
+namespace {
+
+constexpr int slots_per_chunk = 64;
+
+// The functions of libev that we use, loaded by name.
+#define EV_FUNCTIONS(X)                                                                        \
+  X(ev_loop_new) X(ev_loop_destroy) X(ev_run) X(ev_io_start) X(ev_io_stop) X(ev_supported_backends) \
+  X(ev_recommended_backends) X(ev_set_allocator)
+struct Ev {
+#define X(name) decltype(&::name) name;
+  EV_FUNCTIONS(X)
+#undef X
+} ev;
+
+const char* load_libev() {
+  if (ev.ev_run) return nullptr;
+  void* library = dlopen("libev.so.4", RTLD_NOW | RTLD_LOCAL);
+  if (!library) return "libev.so.4 is not installed (Debian: libev4)";
+#define X(name)                                                                   \
+  if (!(ev.name = reinterpret_cast<decltype(ev.name)>(dlsym(library, #name)))) \
+    return "libev.so.4 lacks " #name;
+  EV_FUNCTIONS(X)
+#undef X
+  return nullptr;
+}
+
+unsigned backend_flags(LoopKind kind) {
+  constexpr unsigned io_uring = 0x80;  // EVBACKEND_IOURING, where libev was built with it
+  switch (kind) {
+    case LoopKind::epoll: return EVBACKEND_EPOLL;
+    case LoopKind::poll: return EVBACKEND_POLL;
+    case LoopKind::select: return EVBACKEND_SELECT;
+    case LoopKind::io_uring: return io_uring;
+    case LoopKind::automatic: break;
+  }
+  return EVBACKEND_EPOLL;
+}
+
+std::atomic<bool> opening{false};
+constexpr int most_own = 512;
+std::atomic<int> own_descriptors[most_own];  // fd + 1; -1: free again; 0: never used
+
+void note_own(int fd) {
+  for (auto& place : own_descriptors) {
+    int value = place;
+    if (value <= 0 && place.compare_exchange_strong(value, fd + 1)) return;
+  }
+}
+void forget_own(int fd) {
+  for (auto& place : own_descriptors)
+    if (place == fd + 1) place = -1;  // not 0: the search ends at the first place never used
+}
+void drop_own(int fd) {
+  if (fd < 0) return;
+  forget_own(fd);
+  sys::close(fd);
+}
+int last_adopted = -1;
+
+constexpr int generations_per_chunk = 1 << 14;
+std::atomic<std::atomic<uint32_t>*> generations[256];  // four million numbers
+
+std::atomic<uint32_t>* generation_cell(int fd) {
+  if (fd < 0 || fd >= generations_per_chunk * 256) return nullptr;
+  auto& chunk = generations[fd / generations_per_chunk];
+  auto* cells = chunk.load(std::memory_order_acquire);
+  if (!cells) {
+    size_t bytes = sizeof(std::atomic<uint32_t>) * generations_per_chunk;
+    void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) return nullptr;
+    auto* fresh = static_cast<std::atomic<uint32_t>*>(memory);
+    if (chunk.compare_exchange_strong(cells, fresh))
+      cells = fresh;
+    else
+      munmap(memory, bytes);
+  }
+  return &cells[fd % generations_per_chunk];
+}
+
+struct Watchers {
+  ev_io bell, timer, step;
+};
+
+}  // namespace
+
+uint32_t generation_of(int fd) {
+  auto* cell = generation_cell(fd);
+  return cell ? cell->load(std::memory_order_relaxed) : 0;
+}
+
+uint32_t end_generation(int fd) {
+  auto* cell = generation_cell(fd);
+  return cell ? cell->fetch_add(1, std::memory_order_seq_cst) : 0;
+}
+
+bool is_opening_loop() { return opening.load(std::memory_order_relaxed); }
+
+bool is_our_descriptor(int fd) {
+  for (auto& place : own_descriptors) {
+    int value = place.load(std::memory_order_relaxed);
+    if (value == fd + 1 && fd >= 0) return true;
+    if (!value) return false;
+  }
+  return false;
+}
+
+int adopt_loop_descriptor(int fd) {
+  last_adopted = to_high_number(fd);
+  if (last_adopted >= 0) note_own(last_adopted);
+  return last_adopted;
+}
+
+int to_high_number(int fd) {
+  if (fd < 0) return fd;
+  rlimit limit{};
+  sys::call(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, sys::as_long(&limit));
+  // High, but not at the limit itself: tables are indexed by the number.
+  long from = static_cast<long>(limit.rlim_cur) - 64;
+  if (from > 960) from = 960;
+  if (from < 16) return fd;
+  long high = sys::call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, from);
+  if (high < 0) return fd;
+  sys::close(fd);
+  return static_cast<int>(high);
+}
+
+struct Callbacks {
+  static Loop& loop_of(ev_io* w) { return *static_cast<Loop*>(w->data); }
+
+  static void descriptor(struct ::ev_loop*, ev_io* watcher, int events) {
+    Loop& loop = loop_of(watcher);
+    auto* slot = reinterpret_cast<Slot*>(watcher);
+    loop.hub_->note_awake();
+    uint8_t got = events & (EV_READ | EV_WRITE);
+    if (events & EV_ERROR) got = EV_READ | EV_WRITE;
+    uint8_t wanted = 0;
+    for (IoSource* source = slot->first; source; source = source->next) {
+      uint8_t hit = source->ways & got;
+      if (!hit) continue;
+      wanted |= hit;
+      source->fired |= hit;
+      loop.hub_->wake_local(*source->wait, Woken::ready);
+    }
+    if (events & EV_ERROR) {  // libev has stopped it
+      slot->ways = 0;
+    } else if (got & ~wanted) {
+      loop.set_ways(*slot, watcher->fd, slot->ways & ~(got & ~wanted));
+    }
+  }
+
+  static void bell(struct ::ev_loop*, ev_io* watcher, int) {
+    loop_of(watcher).hub_->note_awake();
+    uint64_t count;
+    sys::read(watcher->fd, &count, sizeof count);
+  }
+
+  static void timer(struct ::ev_loop*, ev_io* watcher, int) {
+    Loop& loop = loop_of(watcher);
+    loop.hub_->note_awake();
+    uint64_t count;
+    sys::read(watcher->fd, &count, sizeof count);
+    loop.timer_due_ = 0;
+  }
+
+  static void step(struct ::ev_loop*, ev_io* watcher, int) {
+    Loop& loop = loop_of(watcher);
+    loop.hub_->note_awake();
+    uint64_t count;
+    if (sys::read(watcher->fd, &count, sizeof count) == -ECANCELED) loop.hub_->clock_was_set();
+    arm_step(watcher->fd);
+  }
+
+  // A time-out that never comes, cancelled when the clock is set (timerfd_create(2), TFD_TIMER_CANCEL_ON_SET).
+  static void arm_step(int fd) {
+    itimerspec far{};
+    far.it_value.tv_sec = int64_t{1} << 40;
+    sys::call(SYS_timerfd_settime, fd, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET,
+              sys::as_long(&far), 0);
+  }
+
+  static void start(ev_io& watcher, struct ::ev_loop* loop, Loop& self, int fd,
+                    void (*act)(struct ::ev_loop*, ev_io*, int)) {
+    memset(&watcher, 0, sizeof watcher);
+    ev_io_init(&watcher, act, fd, EV_READ);
+    watcher.data = &self;
+    ev.ev_io_start(loop, &watcher);
+  }
+};
+
+const char* Loop::open(LoopKind kind, Hub& hub) {
+  if (const char* trouble = load_libev()) return trouble;
+  hub_ = &hub;
+  unsigned backend = backend_flags(kind);
+  if (!(ev.ev_supported_backends() & backend)) return "this libev has no such backend";
+  opening = true;
+  loop_ = ev.ev_loop_new(backend | EVFLAG_NOENV | EVFLAG_NOSIGMASK | EVFLAG_NOTIMERFD);
+  opening = false;
+  epoll_ = last_adopted;
+  last_adopted = -1;
+  if (!loop_) return "libev cannot open an event loop";
+  bell_ = to_high_number(
+      static_cast<int>(sys::call(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK)));
+  timer_ = to_high_number(static_cast<int>(
+      sys::call(SYS_timerfd_create, CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)));
+  if (bell_ < 0 || timer_ < 0) return "no descriptors left for an event loop";
+  note_own(bell_);
+  note_own(timer_);
+  timer_due_ = 0;
+  watchers_ = calloc(1, sizeof(Watchers));
+  if (!watchers_) return "no memory for an event loop";
+  auto* own = static_cast<Watchers*>(watchers_);
+  Callbacks::start(own->bell, loop_, *this, bell_, Callbacks::bell);
+  Callbacks::start(own->timer, loop_, *this, timer_, Callbacks::timer);
+  return nullptr;
+}
+
+void Loop::close() {
+  if (!loop_) return;
+  ev.ev_loop_destroy(loop_);
+  loop_ = nullptr;
+  if (epoll_ >= 0) forget_own(epoll_);
+  drop_own(bell_);
+  drop_own(timer_);
+  drop_own(step_);
+  epoll_ = bell_ = timer_ = step_ = -1;
+  for (int i = 0; i < chunk_count_; i++) free(chunks_[i]);
+  free(chunks_);
+  chunks_ = nullptr;
+  chunk_count_ = 0;
+  free(watchers_);
+  watchers_ = nullptr;
+}
+
+Slot* Loop::slot_of(int fd) {
+  int chunk = fd / slots_per_chunk;
+  if (chunk >= chunk_count_) {
+    int count = chunk + 16;
+    auto** bigger = static_cast<Slot**>(realloc(chunks_, sizeof(Slot*) * count));
+    CHECK(bigger);
+    memset(bigger + chunk_count_, 0, sizeof(Slot*) * (count - chunk_count_));
+    chunks_ = bigger;
+    chunk_count_ = count;
+  }
+  if (!chunks_[chunk]) {
+    chunks_[chunk] = static_cast<Slot*>(calloc(slots_per_chunk, sizeof(Slot)));
+    CHECK(chunks_[chunk]);
+    for (int i = 0; i < slots_per_chunk; i++) {
+      ev_io& watcher = chunks_[chunk][i].watcher;
+      ev_io_init(&watcher, Callbacks::descriptor, chunk * slots_per_chunk + i, 0);
+      watcher.data = this;
+    }
+  }
+  return &chunks_[chunk][fd % slots_per_chunk];
+}
+
+void Loop::set_ways(Slot& slot, int fd, uint8_t ways) {
+  if (slot.ways) ev.ev_io_stop(loop_, &slot.watcher);
+  slot.ways = ways;
+  if (!ways) return;
+  ev_io_set(&slot.watcher, fd, ways);
+  ev.ev_io_start(loop_, &slot.watcher);
+}
+
+void Loop::arm(IoSource& source) {
+  Slot& slot = *slot_of(source.fd);
+  uint32_t generation = generation_of(source.fd);
+  if (slot.generation != generation) {
+    forget(source.fd, slot.generation);
+    slot.generation = generation;
+  }
+  source.next = slot.first;
+  source.link = &slot.first;
+  if (slot.first) slot.first->link = &source.next;
+  slot.first = &source;
+  if (source.ways & ~slot.ways) set_ways(slot, source.fd, slot.ways | source.ways);
+}
+
+void Loop::disarm(IoSource& source) {
+  if (!source.link) return;
+  *source.link = source.next;
+  if (source.next) source.next->link = source.link;
+  source.link = nullptr;
+}
+
+void Loop::forget(int fd, uint32_t generation) {
+  int chunk = fd / slots_per_chunk;
+  if (fd < 0 || chunk >= chunk_count_ || !chunks_[chunk]) return;
+  Slot& slot = chunks_[chunk][fd % slots_per_chunk];
+  if (slot.generation != generation) return;
+  if (slot.ways) set_ways(slot, fd, 0);
+  for (IoSource* source = slot.first; source; source = source->next)
+    hub_->wake_local(*source->wait, Woken::closed);
+}
+
+void Loop::set_timer(int64_t due) {
+  // A setting that comes early is harmless: the hub looks and sets anew.
+  if (timer_due_ && timer_due_ <= due) return;
+  itimerspec when{};
+  when.it_value = to_timespec(due > 0 ? due : 1);
+  sys::call(SYS_timerfd_settime, timer_, TFD_TIMER_ABSTIME, sys::as_long(&when), 0);
+  timer_due_ = due;
+}
+
+void Loop::turn(bool block, int64_t due) {
+  if (block && due != INT64_MAX) set_timer(due);
+  ev.ev_run(loop_, block ? EVRUN_ONCE : EVRUN_NOWAIT);
+}
+
+void Loop::ring() {
+  uint64_t one = 1;
+  sys::write(bell_, &one, sizeof one);
+}
+
+void Loop::follow_realtime() {
+  if (step_ >= 0) return;
+  step_ = to_high_number(static_cast<int>(
+      sys::call(SYS_timerfd_create, CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK)));
+  if (step_ < 0) return;
+  note_own(step_);
+  Callbacks::arm_step(step_);
+  Callbacks::start(static_cast<Watchers*>(watchers_)->step, loop_, *this, step_, Callbacks::step);
+}
+
+}  // namespace coro

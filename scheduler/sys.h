@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Raw system calls. No room of ours may call a name that we interpose (read, write, syscall, ...): the call would come
+// back in by our own front door. So the engine talks to the kernel with these, and with nothing else.
+// Every function returns what the kernel returned: a value, or -errno. errno itself is never touched.
+#pragma once
+
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace coro::sys {
+
+inline long call(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0,
+                 long f = 0) {
+  long result;
+  register long r10 __asm__("r10") = d;
+  register long r8 __asm__("r8") = e;
+  register long r9 __asm__("r9") = f;
+  __asm__ volatile("syscall"
+                   : "=a"(result)
+                   : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                   : "rcx", "r11", "memory");
+  return result;
+}
+
+template <class T>
+long as_long(T* pointer) {
+  return reinterpret_cast<long>(pointer);
+}
+
+inline long read(int fd, void* buffer, size_t size) {
+  return call(SYS_read, fd, as_long(buffer), static_cast<long>(size));
+}
+inline long write(int fd, const void* buffer, size_t size) {
+  return call(SYS_write, fd, as_long(buffer), static_cast<long>(size));
+}
+inline long close(int fd) { return call(SYS_close, fd); }
+inline int gettid() { return static_cast<int>(call(SYS_gettid)); }
+inline int getpid() { return static_cast<int>(call(SYS_getpid)); }
+
+// Sleeps while *word == expected; private to the process. FUTEX_WAIT of futex(2), no time-out.
+inline long futex_wait(const void* word, uint32_t expected) {
+  return call(SYS_futex, as_long(word), FUTEX_WAIT_PRIVATE, expected, 0);
+}
+inline long futex_wake(const void* word, int count) {
+  return call(SYS_futex, as_long(word), FUTEX_WAKE_PRIVATE, count);
+}
+
+// The kernel's signal mask of the calling kernel thread, as one 64-bit word: bit n-1 is signal n.
+inline uint64_t set_signal_mask(uint64_t mask) {
+  uint64_t old = 0;
+  call(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, as_long(&mask), as_long(&old), sizeof mask);
+  return old;
+}
+inline uint64_t signal_mask() {
+  uint64_t old = 0;
+  call(SYS_rt_sigprocmask, 2, 0, as_long(&old), sizeof old);
+  return old;
+}
+
+}  // namespace coro::sys

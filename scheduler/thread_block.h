@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// A glibc thread block per fiber: struct pthread with the static TLS below it, what the FS base points to. To libc a
+// block *is* a thread: errno, locale, stdio ownership, pthread_self(), thread-specific data, cancellation all hang on
+// it. This is the only module that knows glibc's insides; every offset comes from libc's own _thread_db_* descriptors
+// or from looking at a real thread (the specimen), none is written down here.
+#pragma once
+
+#include <pthread.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace coro::thread_block {
+
+// Learns the layout. `create`: libc's real pthread_create, used to start and end one specimen thread (which also flips
+// libc's single-threaded flags, DESIGN section 6.10). Returns null, or why this libc is not one we know. Once.
+const char* prepare(int (*create)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*));
+
+// Bytes needed at the top of a stack for a block, and the block's alignment.
+size_t size();
+size_t alignment();
+
+// Builds a block in the `size()` zeroed bytes that end at `top` (aligned). Null: out of memory. Any thread.
+void* make(void* top, int tid);
+
+// make() links the block into libc's dl_stack_user list, where dlopen finds it to initialise the static TLS of a library
+// loaded later. setuid(2)'s broadcast walks the list too, and skips us: no kernel thread has such a tid.
+
+// Makes a dead fiber's block as new for the next fiber: every module's TLS re-initialised but libc's (whose malloc
+// cache stays warm).
+void renew(void* block, int tid);
+
+// Frees what make() and life allocated (dtv, dynamic TLS). The memory stays the caller's.
+void release(void* block);
+
+// Runs on the new fiber, first thing: what start_thread() of nptl/pthread_create.c does before the start routine.
+void begin_here();
+
+// Runs on the ending fiber, last: thread_local destructors, then pthread_key destructors, as start_thread() does.
+void end_here();
+
+// Marks every robust mutex that the (ended) block still holds as FUTEX_OWNER_DIED and calls wake(futex word) on each.
+void abandon_robust_mutexes(void* block, void (*wake)(void*));
+
+int tid(const void* block);
+void set_tid(void* block, int tid);
+
+// libc's cancellation word of a block (nptl/descr.h CANCEL*_BITMASK).
+int* cancel_word(void* block);
+enum : int { cancel_disabled = 1, cancel_asynchronous = 2, cancel_requested = 8, cancel_exiting = 16 };
+
+// In a fork's child: __reclaim_stacks emptied libc's lists; puts the block of a pooled fiber back on.
+void relink_in_child(void* block);
+
+// libc's count of real threads (__nptl_nthreads); pthread_exit from main needs it, see hooks/thread.cc.
+unsigned* real_thread_count();
+
+}  // namespace coro::thread_block

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scheduler/wait_queue.h"
+
+#include "scheduler/check.h"
+#include "scheduler/spinlock.h"
+#include "scheduler/wait.h"
+
+namespace coro {
+namespace {
+
+struct alignas(32) Bucket {
+  Spinlock lock;
+  std::atomic<int> waiters{0};
+  QueueNode* first = nullptr;
+  QueueNode* last = nullptr;
+};
+constexpr int bucket_bits = 12;
+Bucket buckets[1 << bucket_bits];
+
+Bucket& bucket_of(const void* key) {
+  auto hash = reinterpret_cast<uint64_t>(key) * 0x9E3779B97F4A7C15u;
+  return buckets[hash >> (64 - bucket_bits)];
+}
+
+void link(Bucket& bucket, QueueNode& node) {
+  node.next = nullptr;
+  node.previous = bucket.last;
+  (bucket.last ? bucket.last->next : bucket.first) = &node;
+  bucket.last = &node;
+  node.linked.store(true, std::memory_order_relaxed);
+  bucket.waiters.fetch_add(1, std::memory_order_seq_cst);
+}
+
+void unlink(Bucket& bucket, QueueNode& node) {
+  (node.previous ? node.previous->next : bucket.first) = node.next;
+  (node.next ? node.next->previous : bucket.last) = node.previous;
+  bucket.waiters.store(bucket.waiters.load(std::memory_order_relaxed) - 1,
+                       std::memory_order_relaxed);
+  node.linked.store(false, std::memory_order_release);
+}
+
+// Takes the node out and wakes its fiber. The node is gone the moment the wake succeeds.
+bool wake_node(Bucket& bucket, QueueNode& node) {
+  Fiber& fiber = *node.fiber;
+  uint64_t epoch = node.epoch;
+  unlink(bucket, node);
+  return wake(fiber, epoch, Woken::ready);
+}
+
+int wake_locked(Bucket& bucket, const void* key, int most, uint32_t bits) {
+  int woken = 0;
+  for (QueueNode *node = bucket.first, *next; node && woken < most; node = next) {
+    next = node->next;
+    if (node->key == key && (node->bits & bits)) woken += wake_node(bucket, *node);
+  }
+  return woken;
+}
+
+// Locks two buckets in address order.
+class LockedBoth {
+ public:
+  LockedBoth(Bucket& a, Bucket& b) : low_(&a < &b ? a : b), high_(&a < &b ? b : a) {
+    low_.lock.lock();
+    if (&low_ != &high_) high_.lock.lock();
+  }
+  ~LockedBoth() {
+    if (&low_ != &high_) high_.lock.unlock();
+    low_.lock.unlock();
+  }
+
+ private:
+  Bucket& low_;
+  Bucket& high_;
+};
+
+}  // namespace
+
+bool enqueue(QueueNode& node, bool (*still)(void*), void* argument) {
+  Bucket& bucket = bucket_of(node.key);
+  Locked hold(bucket.lock);
+  if (still) {
+    // The waker changes the word and then reads `waiters` without the lock: announce first, compare second.
+    bucket.waiters.fetch_add(1, std::memory_order_seq_cst);
+    bool same = still(argument);
+    bucket.waiters.fetch_sub(1, std::memory_order_relaxed);
+    if (!same) return false;
+  }
+  link(bucket, node);
+  return true;
+}
+
+void dequeue(QueueNode& node) {
+  while (node.linked.load(std::memory_order_acquire)) {
+    const void* key = std::atomic_ref<const void*>(node.key).load(std::memory_order_relaxed);
+    Bucket& bucket = bucket_of(key);
+    Locked hold(bucket.lock);
+    // Between the two looks it may have been requeued to another key.
+    if (!node.linked.load(std::memory_order_relaxed) || &bucket_of(node.key) != &bucket) continue;
+    unlink(bucket, node);
+    return;
+  }
+}
+
+bool may_have_waiters(const void* key) {
+  return bucket_of(key).waiters.load(std::memory_order_seq_cst) != 0;
+}
+
+int wake_queue(const void* key, int most, uint32_t bits) {
+  if (most <= 0 || !may_have_waiters(key)) return 0;
+  Bucket& bucket = bucket_of(key);
+  Locked hold(bucket.lock);
+  return wake_locked(bucket, key, most, bits);
+}
+
+int requeue(const void* from, const void* to, int most, int more, bool (*still)(void*),
+            void* argument) {
+  Bucket& source = bucket_of(from);
+  Bucket& target = bucket_of(to);
+  LockedBoth hold(source, target);
+  if (still && !still(argument)) return -1;
+  int done = wake_locked(source, from, most, ~0u);
+  for (QueueNode *node = source.first, *next; node && more > 0; node = next) {
+    next = node->next;
+    if (node->key != from) continue;
+    unlink(source, *node);
+    std::atomic_ref<const void*>(node->key).store(to, std::memory_order_relaxed);
+    link(target, *node);
+    more--;
+    done++;
+    if (&source == &target && from == to) break;  // moving to itself: once round is enough
+  }
+  return done;
+}
+
+int count_waiters(const void* key) {
+  Bucket& bucket = bucket_of(key);
+  Locked hold(bucket.lock);
+  int count = 0;
+  for (QueueNode* node = bucket.first; node; node = node->next) count += node->key == key;
+  return count;
+}
+
+void reset_queues() {
+  for (Bucket& bucket : buckets) {
+    bucket.lock.reset();
+    if (bucket.waiters.load(std::memory_order_relaxed) == 0) continue;
+    bucket.waiters = 0;
+    bucket.first = bucket.last = nullptr;
+  }
+}
+
+}  // namespace coro
