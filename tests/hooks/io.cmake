@@ -18,7 +18,7 @@ add_hook_test(socket_eintr
 add_hook_test(socket_restart PARKS recv recvfrom recvmsg read readv send write accept)
 add_hook_test(shared_socket PARKS recv read write)
 add_hook_test(socket_odd PARKS recv read accept)
-add_hook_test(linger PARKS read)
+add_hook_test(linger)
 
 # descriptors
 add_hook_test(pipe PARKS read write)
@@ -36,13 +36,13 @@ add_hook_test(sendfile PARKS sendfile splice tee vmsplice read)
 add_hook_test(file PARKS read)
 add_hook_test(file_lock PARKS flock fcntl)
 # inside libc, past every symbol: the backstop or a hand-off carries it
-add_hook_test(stdio PARKS read)
+add_hook_test(stdio)
 add_hook_test(descriptor_eintr PARKS read readv preadv2 write writev)
 
 # waiting
 add_hook_test(poll PARKS poll ppoll)
 add_hook_test(select PARKS select pselect)
-add_hook_test(epoll PARKS epoll_wait epoll_pwait epoll_pwait2 poll recv)
+add_hook_test(epoll PARKS epoll_wait epoll_pwait epoll_pwait2 recv)
 add_hook_test(wait_many PARKS poll select epoll_wait read)
 add_hook_test(out_of_band PARKS poll epoll_wait recv)
 add_hook_test(wait_shared PARKS poll ppoll select epoll_wait read recv)
