@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hooks/retry.h"
 
+#include <string.h>
+
 #include "hooks/signals.h"
 
 namespace coro {
@@ -49,6 +51,16 @@ Outcome wait_until(Call call, Fiber* fiber, const Deadline& deadline, Rule rule)
     Outcome outcome = settle(woken, fiber, rule);
     if (outcome != Outcome::again) return outcome;
   }
+}
+
+void tell_attempt(Call call, int fd, long result, const char* file) {
+  Decimal number(fd), value(result);
+  std::string_view answer = value;
+  if (result < 0) answer = strerrorname_np(errno);
+  if (result < 0 && errno == EAGAIN)
+    trace({name_of(call), "(fd ", number, "): the attempt would block"}, file);
+  else
+    trace({name_of(call), "(fd ", number, ") = ", answer}, file);
 }
 
 void note_fruitless(Fiber* fiber) {

@@ -48,6 +48,17 @@ Result spin_watch(Fiber* fiber, Result result) {
   return result;
 }
 
+// CORO_TRACE: what an attempt on fd said. Leaves errno.
+void tell_attempt(Call call, int fd, long result, const char* file);
+inline void tell(Call call, int fd, long result, const char* file = __builtin_FILE()) {
+  if (is_traced(to_reason(call))) tell_attempt(call, fd, result, file);
+}
+
+inline void tell_skip(Call call, int fd, const char* file = __builtin_FILE()) {
+  if (is_traced(to_reason(call)))
+    trace({name_of(call), "(fd ", Decimal(fd), "): nothing is left from the last time, no attempt"}, file);
+}
+
 // What is left of an array of buffers after the first `done` bytes; at most 64 of them, which is a valid partial call.
 class VectorTail {
  public:
@@ -79,8 +90,11 @@ auto until_ready(Call call, Fiber* fiber, int fd, uint8_t way, size_t asked, Att
   int saved = errno;
   Descriptor* d = known_descriptor(fd);
   bool skip = d && d->drained & way;
-  if (!skip) {
+  if (skip) {
+    tell_skip(call, fd);
+  } else {
     auto result = attempt();
+    tell(call, fd, result);
     if (result >= 0 || errno != EAGAIN) {
       if (d && asked && result > 0 && static_cast<size_t>(result) < asked && d->is_private())
         d->drained |= way;
@@ -99,6 +113,7 @@ auto until_ready(Call call, Fiber* fiber, int fd, uint8_t way, size_t asked, Att
     if (int error = to_errno(outcome)) return failed(error);
     d->drained &= ~way;
     auto result = attempt();
+    tell(call, fd, result);
     if (result >= 0) {
       errno = saved;
       if (asked && result > 0 && static_cast<size_t>(result) < asked && d->is_private())

@@ -31,6 +31,8 @@ LoopKind loop_kind() {
 
 const char* reason_name(Reason reason) { return name_of(static_cast<Call>(reason)); }
 
+bool is_traced_call(Reason reason) { return reason && options().trace.covers(reason - 1u); }
+
 // glibc's mallopt(3); another allocator in its place may lack it.
 void limit_arenas() {
   constexpr int arena_max = -8;  // M_ARENA_MAX
@@ -55,6 +57,7 @@ bool may_make_fibers() {
   config.fiber_born = signals ? fiber_born : nullptr;
   config.fiber_ended = signals ? fiber_ended : nullptr;
   config.reason_name = reason_name;
+  config.is_traced = options().trace.any() ? is_traced_call : nullptr;
   if (const char* trouble_text = start_engine(config)) {
     refused = true;
     trouble({"threads stay kernel threads: ", trouble_text});

@@ -32,8 +32,22 @@ void set_strict(bool strict);
 // One CHECK line and abort(3). Never returns.
 [[noreturn]] void check_failed(const char* condition, const char* file, int line);
 
-// True when CORO_TRACE asks for the given reason (see reason.h); a single relaxed load when tracing is off.
+// Whether CORO_TRACE names any call. Read through is_traced() of engine.h: one relaxed load when it does not.
 extern std::atomic<bool> tracing;
+
+// One station of a traced call: "coro: <file>  <parts>", the file being the caller's. Any thread; never touches errno.
+void trace(std::initializer_list<std::string_view> parts, const char* file = __builtin_FILE());
+
+// A span of time for people, "4.1 ms", for trace().
+class Milliseconds {
+ public:
+  explicit Milliseconds(int64_t nanoseconds);
+  operator std::string_view() const { return {text_, used_}; }
+
+ private:
+  char text_[32];
+  size_t used_ = 0;
+};
 
 }  // namespace coro
 

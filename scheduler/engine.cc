@@ -74,6 +74,7 @@ const char* start_carrier(Hub& hub) {
 
 const char* start_engine(const EngineConfig& config) {
   config_ = config;
+  tracing = config.is_traced != nullptr;
   choose_switch();
   if (const char* trouble = thread_block::prepare(config.create_thread)) return trouble;
   if (const char* trouble = open_hub(0)) return trouble;

@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 
+#include "scheduler/check.h"
 #include "scheduler/fiber.h"
 #include "scheduler/hub.h"
 
@@ -23,6 +24,7 @@ struct EngineConfig {
   void (*fiber_born)(Fiber&) = nullptr;  // before it can run; and when it ended. No parking in them.
   void (*fiber_ended)(Fiber&) = nullptr;
   const char* (*reason_name)(Reason) = nullptr;
+  bool (*is_traced)(Reason) = nullptr;  // null: nothing is
 };
 
 // Makes the calling (first) thread's flow the main fiber and opens the hubs. Null, or why it cannot be; then nothing has
@@ -30,6 +32,11 @@ struct EngineConfig {
 const char* start_engine(const EngineConfig& config);
 bool engine_started();
 const EngineConfig& engine_config();
+
+// Whether to tell the way of the calls with this reason (CORO_TRACE). Any thread.
+inline bool is_traced(Reason why) {
+  return __builtin_expect(tracing.load(std::memory_order_relaxed), 0) && engine_config().is_traced(why);
+}
 
 int hub_count();
 Hub& hub(int index);

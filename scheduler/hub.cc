@@ -200,9 +200,15 @@ void Hub::run() {
     bool idle = prepare_to_sleep();
     counters.turns++;
     counters.sleeps += idle;
+    if (__builtin_expect(tells_sleep_, 0) && idle) tell_sleep();
     loop_.turn(idle, timers_.next_due());
     note_awake();
   }
+}
+
+void Hub::tell_sleep() {
+  tells_sleep_ = false;
+  trace({"hub ", Decimal(index_), " waits"});
 }
 
 void Hub::abandon_in_child() {

@@ -86,6 +86,7 @@ class Hub {
   void share_work();
   bool prepare_to_sleep();
   void hear_of_closes();
+  void tell_sleep();
 
   int index_ = 0;
   Fiber* first_ready_ = nullptr;
@@ -101,6 +102,7 @@ class Hub {
   std::atomic<int> load_{0};  // fibers ready here
   int budget_ = 0;            // switches before the event loop gets its turn
   int lonely_yields_ = 0;
+  bool tells_sleep_ = false;  // CORO_TRACE: a traced fiber has parked since the hub last slept
   uint64_t kernel_mask_ = ~uint64_t{0};
   Loop loop_;
   Timers timers_;

@@ -27,6 +27,7 @@
 
 #include "scheduler/check.h"
 #include "scheduler/deadline.h"
+#include "scheduler/engine.h"
 #include "scheduler/hub.h"
 #include "scheduler/sys.h"
 #include "scheduler/wait.h"
@@ -181,6 +182,8 @@ struct Callbacks {
       if (!hit) continue;
       wanted |= hit;
       source->fired |= hit;
+      if (is_traced(source->wait->why()))
+        trace({"fd ", Decimal(watcher->fd), hit & EV_READ ? " is readable" : " is writable"});
       loop.hub_->wake_local(*source->wait, Woken::ready);
     }
     if (events & EV_ERROR) {  // libev has stopped it

@@ -131,6 +131,10 @@ Away::Away(Reason why) {
     hub->calls[why].parks++;
     fiber->reason = why;
     fiber->home = hub;
+    if (is_traced(why)) {
+      fiber->parked_since = now();
+      trace({"fiber ", Decimal(fiber->number), " goes to a helper (", engine_config().reason_name(why), ")"});
+    }
     hub->leave(*fiber, {hand_over, fiber});
     // Now on the helper. A signal for us may be sent to this kernel thread from here on.
     sys::set_signal_mask(fiber->blocked);
@@ -145,6 +149,8 @@ void come_home() {
   if (!fiber || !fiber->helper_tid.load(std::memory_order_relaxed)) return;
   Critical::enter(fiber);
   sys::set_signal_mask(~uint64_t{0});
+  if (is_traced(fiber->reason))
+    trace({"fiber ", Decimal(fiber->number), " comes home after ", Milliseconds(now() - fiber->parked_since)});
   fiber->helper_tid.store(0, std::memory_order_release);
   switch_context(fiber->context, *fiber->helper_base, {send_home, fiber});
   Critical::leave(fiber);

@@ -2,6 +2,7 @@
 #include "scheduler/wait.h"
 
 #include "scheduler/check.h"
+#include "scheduler/engine.h"
 #include "scheduler/hub.h"
 
 namespace coro {
@@ -98,8 +99,28 @@ void Wait::disarm(Hub& hub) {
   dequeue(node_);
   fiber_->wait = nullptr;
   if (!armed_) return;
+  if (is_traced(why_)) tell_woken();
   for (int i = 0; i < source_count_; i++) hub.loop_.disarm(sources_[i]);
   fiber_->deadline = Deadline::never();
+}
+
+void Wait::tell_park() const {
+  fiber_->parked_since = now();
+  Decimal number(source_count_ == 1 ? sources_->fd : source_count_);
+  std::string_view before, after;
+  if (source_count_ == 1) before = ", fd ";
+  if (source_count_ > 1) before = ", ", after = " descriptors";
+  bool bounded = !deadline_.is_never();
+  trace({"fiber ", Decimal(fiber_->number), " parks (", engine_config().reason_name(why_), before,
+         source_count_ ? std::string_view(number) : "", after, bounded ? ", for at most " : "",
+         bounded ? std::string_view(Milliseconds(deadline_.left())) : "", ")"});
+}
+
+void Wait::tell_woken() const {
+  constexpr std::string_view by[] = {"", ": its time is over", ": a signal", ": cancelled", ": the descriptor was closed"};
+  uint64_t what = fiber_->wake_word.load(std::memory_order_relaxed) & 0xff;
+  trace({"fiber ", Decimal(fiber_->number), " is woken after ", Milliseconds(now() - fiber_->parked_since),
+         what >= 2 ? by[what - 2] : ""});
 }
 
 bool wake(Fiber& fiber, uint64_t epoch, Woken how) {
@@ -133,6 +154,10 @@ void Hub::park(Wait& wait) {
   Fiber& fiber = *wait.fiber_;
   counters.parks++;
   calls[wait.why_].parks++;
+  if (is_traced(wait.why_)) {
+    wait.tell_park();
+    tells_sleep_ = true;
+  }
   wait.arm(*this);
   fiber.state = State::parked;
   // A signal or a cancellation that came before the epoch was armed has found nobody to wake.

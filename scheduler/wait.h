@@ -55,12 +55,15 @@ class Wait {
   // Which of the given sources fired is in IoSource::fired; for on(fd): here.
   uint8_t fired() const { return one_.fired; }
   bool is_cancellable() const { return cancellable_ == Cancellable::yes; }
+  Reason why() const { return why_; }
 
  private:
   friend class Hub;
   friend class Loop;
   void arm(Hub& hub);
   void disarm(Hub& hub);
+  void tell_park() const;  // CORO_TRACE
+  void tell_woken() const;
 
   Fiber* fiber_;
   uint64_t epoch_;
