@@ -66,7 +66,7 @@ int wait_once(Call call, Fiber* fiber, pthread_mutex_t* mutex, const Deadline& d
     wait.until(polls && deadline.left() > unseen_pause ? Deadline::in(unseen_pause) : deadline);
     woken = wait.park();
   }
-  settle(woken, fiber, Rule::restarts);
+  settle_wait(woken, fiber, Rule::restarts);
   int tried = after_try(fiber, mutex, pthread_mutex_trylock(mutex));
   return tried == EBUSY && woken == Woken::timed_out && deadline.passed() ? ETIMEDOUT : tried;
 }
@@ -151,9 +151,10 @@ namespace {
 }
 
 int unlock(Fiber* fiber, pthread_mutex_t* mutex) {
+  bool nested = mutex->__data.__count > 1;  // of a recursive one: it stays locked
   int result = real.pthread_mutex_unlock(mutex);
   // From here on the mutex may be gone.
-  if (__builtin_expect(may_have_waiters(mutex), 0)) wake_next(fiber, mutex);
+  if (__builtin_expect(may_have_waiters(mutex), 0) && !nested && result == 0) wake_next(fiber, mutex);
   return result;
 }
 

@@ -42,7 +42,7 @@ struct SyncLayout {
 // Makes a plain and a marked object with make(object, marked) and finds the one word that differs.
 template <class Object, class Make>
 Mark find_mark(Make make) {
-  uint32_t words[2][sizeof(Object) / 4];
+  alignas(8) uint32_t words[2][sizeof(Object) / 4];
   memset(words, 0, sizeof words);
   for (int marked = 0; marked < 2; marked++) make(reinterpret_cast<Object*>(words[marked]), marked);
   Mark mark;
@@ -79,7 +79,7 @@ void look_at_mutexes_and_conds(SyncLayout& l) {
   l.shared_mutex = find_mutex_mark([](auto* a) { pthread_mutexattr_setpshared(a, PTHREAD_PROCESS_SHARED); });
   l.inheriting_mutex = find_mutex_mark([](auto* a) { pthread_mutexattr_setprotocol(a, PTHREAD_PRIO_INHERIT); });
   l.checking_mutex = find_mutex_mark([](auto* a) { pthread_mutexattr_settype(a, PTHREAD_MUTEX_ERRORCHECK); });
-  l.checking_mutex.mask |= 3;  // the type's two bits (pthreadP.h): recursive and adaptive ones are none
+  if (l.checking_mutex.known()) l.checking_mutex.mask |= 3;  // the type's two bits (pthreadP.h): recursive and adaptive ones are none
   l.shared_cond = find_cond_mark([](auto* a) { pthread_condattr_setpshared(a, PTHREAD_PROCESS_SHARED); });
   l.monotonic_cond = find_cond_mark([](auto* a) { pthread_condattr_setclock(a, CLOCK_MONOTONIC); });
 }
@@ -169,7 +169,10 @@ bool inherits_priority(const pthread_mutex_t* mutex) {
   const Mark& inheriting = layout().inheriting_mutex;
   return inheriting.known() && inheriting.on(mutex);
 }
-bool is_error_checking(const pthread_mutex_t* mutex) { return layout().checking_mutex.on(mutex); }
+bool is_error_checking(const pthread_mutex_t* mutex) {
+  const Mark& checking = layout().checking_mutex;
+  return checking.known() && checking.on(mutex);
+}
 
 bool is_owner(const Fiber* fiber, const pthread_mutex_t* mutex) {
   return has_own_tid(fiber, __atomic_load_n(&mutex->__data.__owner, __ATOMIC_RELAXED));

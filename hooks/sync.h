@@ -23,8 +23,12 @@ inline int wake_parked(const void* key, int most, uint32_t bits = ~0u) {
   return wake_queue(key, most, bits);
 }
 
-// Runs the handlers that were deferred while the fiber was in a Wait that ended otherwise: ~Critical does.
-inline void deliver_late_signals() { Critical inside; }
+// settle() for a wait that may end without EINTR although a handler was deferred meanwhile: it runs before we return.
+inline Outcome settle_wait(Woken woken, Fiber* fiber, Rule rule) {
+  Outcome outcome = settle(woken, fiber, rule);
+  if (woken != Woken::signal) Critical deferred_handlers_run_at_its_end;
+  return outcome;
+}
 
 // --- what we know of glibc's objects; all of it is in sync.cc ---
 
