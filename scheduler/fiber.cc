@@ -31,9 +31,16 @@ Fiber* bare = nullptr;        // fibers without stack
 uint32_t last_number = 0;
 EngineNumbers numbers;
 
-// Thread ids of fibers: above every kernel pid (PID_MAX_LIMIT is 2^22), below FUTEX_TID_MASK (2^30).
-constexpr uint32_t first_tid = 1u << 28;
-uint32_t last_tid = first_tid;
+// Thread ids of fibers: above every kernel pid (PID_MAX_LIMIT is 2^22), below FUTEX_TID_MASK (2^30). Process-shared locks
+// tell owners in several processes apart by them, so each process counts from a place of its own.
+constexpr uint32_t first_tid = 1u << 28, tid_count = 3u << 28;
+uint32_t last_tid = 0;  // 0: none yet in this process
+
+uint32_t next_tid() {
+  if (!last_tid) last_tid = first_tid + static_cast<uint32_t>(sys::getpid()) * 0x9E3779B1u % tid_count;
+  if (++last_tid >= first_tid + tid_count) last_tid = first_tid;
+  return last_tid;
+}
 
 Fiber* new_fiber_memory() {
   // Fibers are never freed, so that a stale (fiber, epoch) is always safe to look at: a slab of them at a time.
@@ -210,8 +217,7 @@ Fiber* make_fiber(const FiberSpec& spec, pthread_t* id) {
       fiber = bare ? bare : new_fiber_memory();
       if (fiber) bare = fiber->next;
     }
-    if (++last_tid >= 1u << 29) last_tid = first_tid + 1;
-    tid = last_tid;
+    tid = next_tid();
   }
   if (!fiber) return nullptr;
   if (warm) {
@@ -289,6 +295,7 @@ void forget_other_fibers(Fiber& survivor) {
   lock.reset();
   live = nullptr;
   live_count = 0;
+  last_tid = 0;
   numbers = {};
   for (Fiber* fiber = idle; fiber; fiber = fiber->next)
     thread_block::relink_in_child(fiber->context.thread_block);

@@ -341,6 +341,9 @@ void abandon_robust_mutexes(void* block, void (*wake)(void*)) {
     void* next = untag(*static_cast<void**>(entry));
     auto& word = *reinterpret_cast<uint32_t*>(static_cast<char*>(entry) + l.robust_futex_offset);
     std::atomic_ref<uint32_t> futex(word);
+    // Recovering one with priority inheritance is the kernel's work, which would enter a kernel thread as the new owner.
+    // Among fibers there is no priority to inherit: it goes on as a plain robust mutex (PTHREAD_MUTEX_PRIO_INHERIT_NP).
+    reinterpret_cast<pthread_mutex_t*>(&word)->__data.__kind &= ~32;
     uint32_t old = futex.load();
     while (!futex.compare_exchange_weak(old, (old & FUTEX_WAITERS) | FUTEX_OWNER_DIED)) {
     }
