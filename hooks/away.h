@@ -13,11 +13,12 @@ namespace coro {
 constexpr int64_t first_pause = 1'000'000;
 constexpr int64_t longest_pause = 64'000'000;
 
-// Pauses between two attempts. False: a handler ran that ends the call with EINTR.
+// Waits until a helper is free, or for a pause. False: a handler ran that ends the call with EINTR.
 inline bool pause_for(Call call, Fiber* fiber, int64_t nanoseconds, Cancellable cancellable) {
   Woken woken;
   {
     Wait wait(to_reason(call), cancellable);
+    wait.enqueue(spare_helper_queue());
     wait.until(Deadline::in(nanoseconds));
     woken = wait.park();
   }
@@ -33,11 +34,11 @@ auto attempt_then_block(Call call, Fiber* fiber, Cancellable cancellable, Attemp
   auto result = attempt();
   if (is_answer(result)) return result;
   errno = saved;
-  {
-    Away away(to_reason(call));
-    if (!on_hub()) return block();
-  }
   for (int64_t pause = first_pause;; pause = pause < longest_pause ? pause * 2 : pause) {
+    {
+      Away away(to_reason(call));
+      if (!on_hub()) return block();
+    }
     if (!pause_for(call, fiber, pause, cancellable)) return static_cast<decltype(result)>(failed(EINTR));
     result = attempt();
     if (is_answer(result)) return result;

@@ -12,6 +12,7 @@
 #include "scheduler/check.h"
 #include "scheduler/engine.h"
 #include "scheduler/spinlock.h"
+#include "scheduler/wait_queue.h"
 
 namespace coro {
 namespace {
@@ -59,8 +60,11 @@ void run_away_fiber(Context& base, Fiber& fiber) {
   fiber.helper_tid.store(sys::gettid(), std::memory_order_release);
   switch_context(base, fiber.context);
   sys::set_signal_mask(~uint64_t{0});
-  Locked hold(lock);
-  spare_helpers++;
+  {
+    Locked hold(lock);
+    spare_helpers++;
+  }
+  wake_queue(spare_helper_queue(), 1);
 }
 
 // False: idle for so long that this helper is to go.
@@ -155,6 +159,8 @@ void come_home() {
   switch_context(fiber->context, *fiber->helper_base, {send_home, fiber});
   Critical::leave(fiber);
 }
+
+const void* spare_helper_queue() { return &spare_helpers; }
 
 int away_on(const Fiber& fiber) { return fiber.helper_tid.load(std::memory_order_acquire); }
 

@@ -21,6 +21,9 @@ class Away {
 // Brings a fiber that was unwound out of an Away (cancellation) back to a hub. Harmless on a hub.
 void come_home();
 
+// One waiter of this queue is woken whenever a helper has become free.
+const void* spare_helper_queue();
+
 // The helper thread's kernel tid while `fiber` is away, else 0.
 int away_on(const Fiber& fiber);
 
