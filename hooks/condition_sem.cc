@@ -9,6 +9,8 @@ namespace coro {
 namespace {
 
 bool take(sem_t* semaphore) {
+  if (__builtin_expect(shortcuts.semaphores, 1)) return take_token(semaphore);
+  look_for_shortcuts();
   KeepErrno keep;
   return sem_trywait(semaphore) == 0;
 }

@@ -93,8 +93,9 @@ int lock_off_hub(pthread_mutex_t* mutex, const Until& until = {}) {
 
 }  // namespace
 
-int lock_slowly(Call call, Fiber* fiber, pthread_mutex_t* mutex, int tried, const Until& until) {
-  tried = after_try(fiber, mutex, tried);
+int lock_slowly(Call call, Fiber* fiber, pthread_mutex_t* mutex, const Until& until) {
+  look_for_shortcuts();
+  int tried = after_try(fiber, mutex, pthread_mutex_trylock(mutex));
   if (tried != EBUSY) return tried;
   if (is_error_checking(mutex) && is_owner(fiber, mutex)) return EDEADLK;
   // Only who has to wait is told of a bad time, and a time before 1970 is past whatever its nanoseconds.

@@ -118,6 +118,37 @@ void look_at_rwlocks(SyncLayout& l) {
   l.writer_bit = held & ~lock.__data.__readers;
 }
 
+// --- shortcuts ---
+
+// Whether take_plain leaves the same bytes as trylock, first and second time.
+bool takes_mutexes_alike(int type, ptrdiff_t tid_offset) {
+  pthread_mutex_t ours, theirs;
+  pthread_mutexattr_t attributes;
+  pthread_mutexattr_init(&attributes);
+  pthread_mutexattr_settype(&attributes, type);
+  if (type == PTHREAD_MUTEX_DEFAULT) pthread_mutexattr_init(&attributes);  // NORMAL carries one more bit
+  pthread_mutex_init(&ours, &attributes);
+  pthread_mutex_init(&theirs, &attributes);
+  for (int time = 0; time < 2; time++) {
+    if (take_plain(&ours, tid_offset) != (pthread_mutex_trylock(&theirs) == 0)) return false;
+    if (memcmp(&ours, &theirs, sizeof ours) != 0) return false;
+  }
+  return true;
+}
+
+bool takes_tokens_alike() {
+  sem_t ours, theirs;
+  memset(&ours, 0, sizeof ours);
+  memset(&theirs, 0, sizeof theirs);
+  sem_init(&ours, 0, 1);
+  sem_init(&theirs, 0, 1);
+  for (int time = 0; time < 2; time++) {
+    if (take_token(&ours) != (sem_trywait(&theirs) == 0)) return false;
+    if (memcmp(&ours, &theirs, sizeof ours) != 0) return false;
+  }
+  return true;
+}
+
 // Found at the first wait. Two hubs may look at the same time: both write the same bytes.
 const SyncLayout& layout() {
   static constinit SyncLayout found;
@@ -143,6 +174,20 @@ bool has_own_tid(const Fiber* fiber, int owner) {
 }
 
 }  // namespace
+
+constinit Shortcuts shortcuts;
+
+void look_for_shortcuts() {
+  static std::atomic<bool> looked{false};
+  if (looked.load(std::memory_order_relaxed) || looked.exchange(true)) return;
+  KeepErrno keep;
+  ptrdiff_t offset = thread_block::tid_offset();
+  bool alike = layout().owners_known;
+  for (int type : {PTHREAD_MUTEX_DEFAULT, PTHREAD_MUTEX_RECURSIVE, PTHREAD_MUTEX_ERRORCHECK, PTHREAD_MUTEX_ADAPTIVE_NP})
+    alike = alike && takes_mutexes_alike(type, offset);
+  shortcuts.semaphores = takes_tokens_alike();
+  if (alike) shortcuts.tid_offset = offset;
+}
 
 bool is_shared(const pthread_mutex_t* mutex) { return is_shared_object(layout().shared_mutex, mutex); }
 bool is_shared(const pthread_cond_t* cond) { return is_shared_object(layout().shared_cond, cond); }

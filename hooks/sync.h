@@ -53,6 +53,43 @@ bool stops_readers_for_writers(const pthread_rwlock_t* lock);
 // glibc 2.36's trylock takes a mutex that it reports as ENOTRECOVERABLE: gives the lock word back, as lock does.
 void let_go_unrecoverable(const Fiber* fiber, pthread_mutex_t* mutex);
 
+// --- shortcuts: what glibc's try functions do to a free object, without the call; used only if they left the same bytes ---
+
+struct Shortcuts {
+  ptrdiff_t tid_offset = 0;  // 0: mutexes are left to glibc
+  bool semaphores = false;
+};
+extern constinit Shortcuts shortcuts;
+void look_for_shortcuts();  // once, at the first wait or lock
+
+// pthread_mutex_trylock for the four types without attributes (nptl/pthread_mutex_trylock.c). False: ask trylock.
+inline bool take_plain(pthread_mutex_t* mutex, ptrdiff_t tid_offset) {
+  auto& m = mutex->__data;
+  if (!tid_offset || m.__kind & ~3) return false;
+  int tid = *reinterpret_cast<int*>(static_cast<char*>(__builtin_thread_pointer()) + tid_offset);
+  bool recursive = m.__kind == PTHREAD_MUTEX_RECURSIVE;
+  if (recursive && m.__owner == tid) {
+    if (m.__count + 1 == 0) return false;
+    m.__count++;
+    return true;
+  }
+  int free = 0;
+  if (!__atomic_compare_exchange_n(&m.__lock, &free, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) return false;
+  m.__owner = tid;
+  if (recursive) m.__count = 1;
+  m.__nusers++;
+  return true;
+}
+
+// sem_trywait, which leaves errno alone (nptl/sem_waitcommon.c: the value is the low half of a 64-bit word).
+inline bool take_token(sem_t* semaphore) {
+  auto* data = reinterpret_cast<uint64_t*>(semaphore);
+  uint64_t value = __atomic_load_n(data, __ATOMIC_RELAXED);
+  while (static_cast<uint32_t>(value))
+    if (__atomic_compare_exchange_n(data, &value, value - 1, true, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) return true;
+  return false;
+}
+
 // True if the page is surely private to this process (then a "shared" futex in it is not).
 bool is_private_mapping(const void* address);
 
@@ -75,13 +112,13 @@ struct Until {
 
 // --- waiting ---
 
-// Waits for a mutex whose trylock has just said `tried`. 0 or the error that pthread_mutex_lock would return.
-int lock_slowly(Call call, Fiber* fiber, pthread_mutex_t* mutex, int tried, const Until& until);
+// Takes a mutex that is not simply free. 0 or the error that pthread_mutex_lock would return.
+int lock_slowly(Call call, Fiber* fiber, pthread_mutex_t* mutex, const Until& until);
 
 // As pthread_mutex_lock, by a fiber on a hub.
 inline int lock_mutex(Call call, Fiber* fiber, pthread_mutex_t* mutex, const Until& until = {}) {
-  int tried = pthread_mutex_trylock(mutex);
-  return __builtin_expect(tried == 0, 1) ? 0 : lock_slowly(call, fiber, mutex, tried, until);
+  if (__builtin_expect(take_plain(mutex, shortcuts.tid_offset), 1)) return 0;
+  return lock_slowly(call, fiber, mutex, until);
 }
 
 // libc's own pthread_cond_wait unlocks the mutex where no hook sees it. While one of these lives, fibers that wait for

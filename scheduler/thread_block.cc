@@ -355,6 +355,7 @@ void abandon_robust_mutexes(void* block, void (*wake)(void*)) {
 }
 
 int tid(const void* block) { return field<int>(const_cast<void*>(block), layout.tid); }
+ptrdiff_t tid_offset() { return layout.tid; }
 void set_tid(void* block, int tid) { field<int>(block, layout.tid) = tid; }
 int* cancel_word(void* block) { return &field<int>(block, layout.cancel); }
 

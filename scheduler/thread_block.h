@@ -44,6 +44,7 @@ void end_here();
 void abandon_robust_mutexes(void* block, void (*wake)(void*));
 
 int tid(const void* block);
+ptrdiff_t tid_offset();  // of the tid in every block
 void set_tid(void* block, int tid);
 
 // libc's cancellation word of a block (nptl/descr.h CANCEL*_BITMASK).

@@ -6,21 +6,14 @@
 #include "scheduler/wait.h"
 
 namespace coro {
+
+detail::Bucket detail::buckets[1 << bucket_bits];
+
 namespace {
 
-struct alignas(32) Bucket {
-  Spinlock lock;
-  std::atomic<int> waiters{0};
-  QueueNode* first = nullptr;
-  QueueNode* last = nullptr;
-};
-constexpr int bucket_bits = 12;
-Bucket buckets[1 << bucket_bits];
-
-Bucket& bucket_of(const void* key) {
-  auto hash = reinterpret_cast<uint64_t>(key) * 0x9E3779B97F4A7C15u;
-  return buckets[hash >> (64 - bucket_bits)];
-}
+using detail::Bucket;
+using detail::bucket_of;
+using detail::buckets;
 
 void link(Bucket& bucket, QueueNode& node) {
   node.next = nullptr;
@@ -99,10 +92,6 @@ void dequeue(QueueNode& node) {
     unlink(bucket, node);
     return;
   }
-}
-
-bool may_have_waiters(const void* key) {
-  return bucket_of(key).waiters.load(std::memory_order_seq_cst) != 0;
 }
 
 int wake_queue(const void* key, int most, uint32_t bits) {

@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "scheduler/fiber.h"
+#include "scheduler/spinlock.h"
 
 namespace coro {
 
@@ -42,8 +43,25 @@ int wake_queue(const void* key, int most, uint32_t bits = ~0u);
 int requeue(const void* from, const void* to, int most, int more, bool (*still)(void*) = nullptr,
             void* argument = nullptr);
 
-// A hint without the lock: could somebody be waiting on `key`?
-bool may_have_waiters(const void* key);
+namespace detail {
+struct alignas(32) Bucket {
+  Spinlock lock;
+  std::atomic<int> waiters{0};
+  QueueNode* first = nullptr;
+  QueueNode* last = nullptr;
+};
+constexpr int bucket_bits = 12;
+extern Bucket buckets[1 << bucket_bits];
+inline Bucket& bucket_of(const void* key) {
+  auto hash = reinterpret_cast<uint64_t>(key) * 0x9E3779B97F4A7C15u;
+  return buckets[hash >> (64 - bucket_bits)];
+}
+}  // namespace detail
+
+// A hint without the lock: could somebody be waiting on `key`? Inline, because every unlock asks.
+inline bool may_have_waiters(const void* key) {
+  return detail::bucket_of(key).waiters.load(std::memory_order_seq_cst) != 0;
+}
 
 // Number of waiters on key, under the lock; for tests and dumps.
 int count_waiters(const void* key);
