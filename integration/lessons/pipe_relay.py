@@ -24,6 +24,14 @@ def child(inbox, outbox, counted):
     counted.send(10)
 
 
+def send_and_hear(there, here, seen):
+    number = 0
+    while len(seen) < 10:
+        seen.append(number)
+        there.send(number)
+        number = here.recv()
+
+
 def squares(queue):
     for number in range(5):
         queue.put(number * number)
@@ -41,11 +49,10 @@ def main():
     counted, count = context.Pipe(duplex=False)
     process = context.Process(target=child, args=(in_child, out_child, count))
     process.start()
-    seen, number = [], 0
-    while len(seen) < 10:
-        seen.append(number)
-        to_child.send(number)
-        number = from_child.recv()
+    seen = []
+    thread = threading.Thread(target=send_and_hear, args=(to_child, from_child, seen))
+    thread.start()
+    thread.join()
     print("relayed", *seen)
     print("the child counted", counted.recv())
     process.join()

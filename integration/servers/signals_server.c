@@ -104,14 +104,25 @@ static void reply(const char* line, char* answer, size_t size) {
   }
 }
 
-static void* converse(void* argument) {
-  FILE* stream = fdopen((int)(long)argument, "r");
-  char line[512], answer[512];
-  while (fgets(line, sizeof line, stream)) {
-    reply(line, answer, sizeof answer);
-    if (!write_all(fileno(stream), answer, strlen(answer))) break;
+// One line, read byte by byte: what comes after it stays in the socket.
+static int read_line(int fd, char* line, size_t size) {
+  size_t length = 0;
+  while (length + 1 < size && read(fd, line + length, 1) == 1) {
+    if (line[length++] != '\n') continue;
+    line[length] = 0;
+    return 1;
   }
-  fclose(stream);
+  return 0;
+}
+
+static void* converse(void* argument) {
+  int fd = (int)(long)argument;
+  char line[512], answer[512];
+  while (read_line(fd, line, sizeof line)) {
+    reply(line, answer, sizeof answer);
+    if (!write_all(fd, answer, strlen(answer))) break;
+  }
+  close(fd);
   return NULL;
 }
 
