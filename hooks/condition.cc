@@ -41,7 +41,7 @@ int unlock_and_park(Call call, pthread_cond_t* cond, pthread_mutex_t* mutex, con
   return 0;
 }
 
-int wait_for(Call call, Fiber* fiber, pthread_cond_t* cond, pthread_mutex_t* mutex, const Until& until = {}) {
+int wait_for(Call call, Fiber* fiber, pthread_cond_t* cond, pthread_mutex_t* mutex, const Until& until = for_ever) {
   if (!fiber || is_shared(cond)) return wait_off_hub(call, cond, mutex, until);
   test_cancel(fiber);
   Woken woken = Woken::ready;

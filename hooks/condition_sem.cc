@@ -12,7 +12,7 @@ bool take(sem_t* semaphore) {
   if (__builtin_expect(shortcuts.semaphores, 1)) return take_token(semaphore);
   look_for_shortcuts();
   KeepErrno keep;
-  return sem_trywait(semaphore) == 0;
+  return real.sem_trywait(semaphore) == 0;
 }
 
 int real_wait(sem_t* semaphore, const Until& until) {
@@ -61,7 +61,7 @@ int wait_once(Call call, Fiber* fiber, sem_t* semaphore, const Deadline& deadlin
   }
 }
 
-int wait_for(Call call, Fiber* fiber, sem_t* semaphore, const Until& until = {}) {
+int wait_for(Call call, Fiber* fiber, sem_t* semaphore, const Until& until = for_ever) {
   return take(semaphore) ? 0 : wait_slowly(call, fiber, semaphore, until);
 }
 
@@ -73,6 +73,13 @@ HOOK(int, sem_wait, (sem_t * semaphore)) {
   if (!fiber) return real.sem_wait(semaphore);
   test_cancel(fiber);
   return wait_for(Call::sem_wait, fiber, semaphore);
+}
+
+// sem_trywait(3): EAGAIN when there is none.
+HOOK(int, sem_trywait, (sem_t * semaphore)) {
+  Fiber* fiber = gate<Call::sem_trywait>();
+  if (!fiber) return real.sem_trywait(semaphore);
+  return spin_watch(fiber, real.sem_trywait(semaphore));
 }
 
 // sem_timedwait(3): until a time on CLOCK_REALTIME, which is looked at first.

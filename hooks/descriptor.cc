@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 
 #include "hooks/retry.h"
+#include "scheduler/offload.h"
 
 namespace coro {
 namespace {
@@ -56,7 +57,11 @@ HOOK(int, close, (int fd)) {
   Fiber* fiber = gate<Call::close>();
   if (fiber) test_cancel(fiber);
   if (hides(fd) && current) return static_cast<int>(failed(EBADF));
+  Descriptor* d = fiber ? descriptor(fd) : nullptr;
+  bool may_block = d && d->lingers;
   died(fd);
+  if (!may_block) return real.close(fd);
+  Away away(to_reason(Call::close));
   return real.close(fd);
 }
 HOOK_ALIAS(__close, close);

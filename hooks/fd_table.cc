@@ -89,7 +89,7 @@ Deadline deadline_of(int fd, Descriptor& d, uint8_t way) {
     d.timeouts_known = true;
   }
   int64_t timeout = way == way_in ? d.receive_timeout : d.send_timeout;
-  return timeout ? Deadline::in(timeout) : Deadline::never();
+  return timeout ? Deadline::in(timeout) : Deadline::never();  // negative: now
 }
 
 void born(int fd, Kind kind, bool nonblocking) {
@@ -125,8 +125,34 @@ void set_nonblocking(int fd, bool on) {
   }
 }
 
-void forget_timeouts(int fd) {
-  if (Descriptor* d = descriptor(fd)) d->timeouts_known = false;
+namespace {
+
+// A negative time-out means "do not wait", but reads back as none (socket(7) does not say so; the kernel does).
+bool is_negative_timeout(const void* value, unsigned length) {
+  return length >= sizeof(timeval) && static_cast<const timeval*>(value)->tv_sec < 0;
+}
+
+bool is_set(const void* value, unsigned length, int above) {
+  return length >= sizeof(int) && *static_cast<const int*>(value) > above;
+}
+
+}  // namespace
+
+void note_option(int fd, int name, const void* value, unsigned length) {
+  Descriptor* d = known_descriptor(fd);
+  if (!d) return;
+  switch (name) {
+    case SO_RCVTIMEO:
+    case SO_SNDTIMEO:
+      d->timeouts_known = false;
+      if (!is_negative_timeout(value, length)) break;
+      deadline_of(fd, *d, way_in);  // learns the other one
+      (name == SO_RCVTIMEO ? d->receive_timeout : d->send_timeout) = -1;
+      break;
+    case SO_LINGER: d->lingers = is_set(value, length, 0); break;
+    case SO_RCVLOWAT: d->odd = is_set(value, length, 1); break;
+    case SO_PEEK_OFF: d->odd = is_set(value, length, -1); break;
+  }
 }
 
 void note_fork() { forks.fetch_add(1, std::memory_order_relaxed); }

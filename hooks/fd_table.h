@@ -29,10 +29,13 @@ struct Descriptor {
   bool duplicated = false;   // another number may name the same description
   bool nonblocking = false;  // the program's O_NONBLOCK, as last seen
   bool timeouts_known = false;
+  bool listens = false;      // listen(2) was called
+  bool lingers = false;      // SO_LINGER: close may block
+  bool odd = false;          // SO_RCVLOWAT or SO_PEEK_OFF: only the kernel's own blocking receive knows when it ends
   uint8_t drained = 0;       // Ways for which the last attempt came up short: wait before the next one
   uint8_t no_nowait = 0;     // Ways for which RWF_NOWAIT is not supported
   uint32_t fork_count = 0;   // fork_count() when created: an older one may be shared with a child
-  int64_t receive_timeout = 0, send_timeout = 0;  // ns; 0: none
+  int64_t receive_timeout = 0, send_timeout = 0;  // ns; 0: none; negative: do not wait
 
   bool is_socket() const { return kind == Kind::stream || kind == Kind::packet; }
   // Nobody but this entry can change the description's flags.
@@ -55,7 +58,7 @@ void born(int fd, Kind kind, bool nonblocking);  // by a call of ours in this pr
 void died(int fd);       // wakes whoever waits on it; before the real close
 void duplicated(int from, int to);
 void set_nonblocking(int fd, bool on);  // the program changed O_NONBLOCK
-void forget_timeouts(int fd);
+void note_option(int fd, int name, const void* value, unsigned length);  // a setsockopt(SOL_SOCKET) that succeeded
 void note_fork();
 
 }  // namespace coro

@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 
 #include "hooks/sync.h"
+#include "hooks/user_memory.h"
 
 namespace coro {
 namespace {
@@ -97,6 +98,9 @@ long wait_parked(Fiber* fiber, Operation& op) {
 }
 
 long wait_for(Fiber* fiber, Operation& op, const long* a) {
+  timespec time;
+  if (op.time && !read_user(op.time, time)) return failed(EFAULT);
+  if (op.time) op.time = &time;
   if (op.command == FUTEX_WAIT && op.realtime) return ask_kernel_away(a);  // ENOSYS, but not in every release
   bool no_bits = op.command == FUTEX_WAIT_BITSET && op.third == 0;
   if (no_bits || !is_good(op.word) || !is_good(op.time)) return ask_kernel(a);

@@ -51,25 +51,6 @@ constexpr Family family_of(Call call) {
 
 const char* name_of(Call call);
 
-// The running fiber when it may park in this call: it is on a hub and the call's family is switched on. Null: pass the
-// call to real, untouched. Counts.
-template <Call call>
-inline Fiber* gate() {
-  Fiber* fiber = on_hub();
-  if (__builtin_expect(!fiber, 0)) return nullptr;
-  CallCounters& counters = fiber->hub.load(std::memory_order_relaxed)->calls[to_reason(call)];
-  counters.calls++;
-  // io obeys the switch of what the descriptor is: hooks/io.cc asks.
-  constexpr Switch part = switch_of(family_of(call));
-  if constexpr (part != Switch::always && family_of(call) != Family::io) {
-    if (__builtin_expect(!options().patch.covers(part), 0)) {
-      counters.passed++;
-      return nullptr;
-    }
-  }
-  return fiber;
-}
-
 // Keeps errno as it was found, unless keep() is not wanted: for work that libc's own function would not do.
 class KeepErrno {
  public:
@@ -80,6 +61,30 @@ class KeepErrno {
  private:
   int saved_;
 };
+
+// The running fiber when it may park in this call: it is on a hub and the call's family is switched on. Null: pass the
+// call to real, untouched. Counts.
+template <Call call>
+inline Fiber* gate() {
+  Fiber* fiber = on_hub();
+  if (__builtin_expect(!fiber, 0)) return nullptr;
+  CallCounters& counters = fiber->hub.load(std::memory_order_relaxed)->calls[to_reason(call)];
+  counters.calls++;
+  // Calls that never park are no way to keep the hub: after a run of them the others have their turn.
+  if (__builtin_expect(++fiber->calls_in_a_row == 0, 0)) {
+    KeepErrno keep;
+    yield_to_others();
+  }
+  // io obeys the switch of what the descriptor is: hooks/io.cc asks.
+  constexpr Switch part = switch_of(family_of(call));
+  if constexpr (part != Switch::always && family_of(call) != Family::io) {
+    if (__builtin_expect(!options().patch.covers(part), 0)) {
+      counters.passed++;
+      return nullptr;
+    }
+  }
+  return fiber;
+}
 
 inline long failed(int error) {
   errno = error;

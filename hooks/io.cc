@@ -12,6 +12,8 @@
 #include "hooks/retry.h"
 #include "scheduler/offload.h"
 
+extern "C" ssize_t hook_recv(int, void*, size_t, int) __asm__("recv");
+
 namespace coro {
 namespace {
 
@@ -34,8 +36,8 @@ bool is_ready(int fd, uint8_t way) {
 // What a hook of this file does with a call on descriptor fd.
 enum class Plan : uint8_t { pass, wait, file };
 
-Plan plan(Fiber* fiber, int fd, Descriptor*& d) {
-  d = fiber ? known_descriptor(fd) : nullptr;
+Plan plan(Fiber* fiber, int fd, Descriptor*& d, size_t size = 1) {
+  d = fiber && size ? known_descriptor(fd) : nullptr;  // no bytes, no wait: the kernel's own answer
   if (!d || !is_switched_on(*d)) return Plan::pass;
   return d->kind == Kind::file ? Plan::file : Plan::wait;
 }
@@ -46,8 +48,16 @@ ssize_t reclassify(int fd) {
   return -1;
 }
 
+// A terminal that is read by count and time (VMIN, VTIME of termios(3)): only the kernel knows when its read ends.
+bool counts_bytes(int fd, const Descriptor& d) {
+  termios mode;
+  if (d.kind != Kind::device || tcgetattr(fd, &mode) < 0) return false;
+  return !(mode.c_lflag & ICANON) && (mode.c_cc[VTIME] != 0 || mode.c_cc[VMIN] != 1);
+}
+
 // One read that does not block.
-ssize_t attempt_read(int fd, Descriptor& d, const iovec* vectors, int count) {
+ssize_t attempt_read(int fd, Descriptor& d, const iovec* vectors, int count, bool blocks) {
+  if (blocks) return real.readv(fd, vectors, count);
   if (d.is_socket()) {
     ssize_t result;
     if (count == 1) {
@@ -65,11 +75,14 @@ ssize_t attempt_read(int fd, Descriptor& d, const iovec* vectors, int count) {
     if (result >= 0 || (errno != EOPNOTSUPP && errno != ENOSYS)) return result;
     d.no_nowait |= way_in;
   }
-  if (is_blocking(fd, d) && !is_ready(fd, way_in)) return failed(EAGAIN);
+  if (!is_blocking(fd, d) || is_ready(fd, way_in)) return real.readv(fd, vectors, count);
+  if (!counts_bytes(fd, d)) return failed(EAGAIN);
+  Away away(to_reason(Call::read));
   return real.readv(fd, vectors, count);
 }
 
-ssize_t attempt_write(int fd, Descriptor& d, iovec* vectors, int count) {
+ssize_t attempt_write(int fd, Descriptor& d, iovec* vectors, int count, bool blocks) {
+  if (blocks) return real.writev(fd, vectors, count);
   if (d.is_socket()) {
     ssize_t result;
     if (count == 1) {
@@ -100,7 +113,7 @@ ssize_t read_on_fiber(Call call, Fiber* fiber, int fd, Descriptor& d, const iove
                       int count) {
   size_t asked = d.kind == Kind::stream ? total_size(vectors, count) : 0;
   return until_ready(call, fiber, fd, way_in, asked,
-                     [&] { return attempt_read(fd, d, vectors, count); });
+                     [&](bool blocks) { return attempt_read(fd, d, vectors, count, blocks); });
 }
 
 ssize_t write_on_fiber(Call call, Fiber* fiber, int fd, Descriptor& d, const iovec* vectors,
@@ -108,13 +121,13 @@ ssize_t write_on_fiber(Call call, Fiber* fiber, int fd, Descriptor& d, const iov
   size_t size = total_size(vectors, count);
   bool whole = d.kind == Kind::stream || d.kind == Kind::pipe || d.kind == Kind::device;
   if (!whole || !size)
-    return until_ready(call, fiber, fd, way_out, 0, [&] {
-      return attempt_write(fd, d, const_cast<iovec*>(vectors), count);
+    return until_ready(call, fiber, fd, way_out, 0, [&](bool blocks) {
+      return attempt_write(fd, d, const_cast<iovec*>(vectors), count, blocks);
     });
-  return until_all(call, fiber, fd, size, [&](size_t done) {
-    if (!done) return attempt_write(fd, d, const_cast<iovec*>(vectors), count);
+  return until_all(call, fiber, fd, size, [&](size_t done, bool blocks) {
+    if (!done) return attempt_write(fd, d, const_cast<iovec*>(vectors), count, blocks);
     VectorTail tail(vectors, count, done);
-    return attempt_write(fd, d, tail.vectors(), tail.count());
+    return attempt_write(fd, d, tail.vectors(), tail.count(), blocks);
   });
 }
 
@@ -142,8 +155,10 @@ HOOK(ssize_t, read, (int fd, void* buffer, size_t size)) {
   Fiber* fiber = gate<Call::read>();
   Descriptor* d;
   iovec one{buffer, size};
-  switch (plan(fiber, fd, d)) {
-    case Plan::wait: return read_on_fiber(Call::read, fiber, fd, *d, &one, 1);
+  switch (plan(fiber, fd, d, size)) {
+    case Plan::wait:
+      if (!d->odd) return read_on_fiber(Call::read, fiber, fd, *d, &one, 1);
+      return hook_recv(fd, buffer, size, 0);
     case Plan::file:
       return file_io(Call::read, fiber, [&] { return real.preadv2(fd, &one, 1, -1, RWF_NOWAIT); },
                      [&] { return real.read(fd, buffer, size); });
@@ -166,28 +181,37 @@ HOOK(ssize_t, write, (int fd, const void* buffer, size_t size)) {
 HOOK_ALIAS(__write, write);
 
 // readv(2): as read.
-HOOK(ssize_t, readv, (int fd, const iovec* vectors, int count)) {
-  Fiber* fiber = gate<Call::readv>();
+namespace {
+
+ssize_t read_vectors(Call call, Fiber* fiber, int fd, const iovec* vectors, int count) {
   Descriptor* d;
   if (!is_sane(vectors, count)) return real.readv(fd, vectors, count);
   switch (plan(fiber, fd, d)) {
-    case Plan::wait: return read_on_fiber(Call::readv, fiber, fd, *d, vectors, count);
+    case Plan::wait: return read_on_fiber(call, fiber, fd, *d, vectors, count);
     case Plan::file:
-      return file_io(Call::readv, fiber,
-                     [&] { return real.preadv2(fd, vectors, count, -1, RWF_NOWAIT); },
+      return file_io(call, fiber, [&] { return real.preadv2(fd, vectors, count, -1, RWF_NOWAIT); },
                      [&] { return real.readv(fd, vectors, count); });
     case Plan::pass: break;
   }
   return real.readv(fd, vectors, count);
 }
 
-// writev(2): as write.
-HOOK(ssize_t, writev, (int fd, const iovec* vectors, int count)) {
-  Fiber* fiber = gate<Call::writev>();
+ssize_t write_vectors(Call call, Fiber* fiber, int fd, const iovec* vectors, int count) {
   Descriptor* d;
   if (is_sane(vectors, count) && plan(fiber, fd, d) == Plan::wait)
-    return write_on_fiber(Call::writev, fiber, fd, *d, vectors, count);
+    return write_on_fiber(call, fiber, fd, *d, vectors, count);
   return real.writev(fd, vectors, count);
+}
+
+}  // namespace
+
+HOOK(ssize_t, readv, (int fd, const iovec* vectors, int count)) {
+  return read_vectors(Call::readv, gate<Call::readv>(), fd, vectors, count);
+}
+
+// writev(2): as write.
+HOOK(ssize_t, writev, (int fd, const iovec* vectors, int count)) {
+  return write_vectors(Call::writev, gate<Call::writev>(), fd, vectors, count);
 }
 
 namespace {
@@ -228,8 +252,9 @@ POSITIONED_READV(preadv64, off64_t)
   HOOK(ssize_t, name, (int fd, const iovec* vectors, int count, offset_type offset, int flags)) { \
     auto there = [&] { return real.name(fd, vectors, count, offset, flags); };                    \
     if (flags) return there();                                                                    \
-    if (offset == -1) return hook_readv(fd, vectors, count);                                      \
-    return positioned_read(Call::name, gate<Call::name>(), fd, vectors, count, offset, there);    \
+    Fiber* fiber = gate<Call::name>();                                                            \
+    if (offset == -1) return read_vectors(Call::name, fiber, fd, vectors, count);                 \
+    return positioned_read(Call::name, fiber, fd, vectors, count, offset, there);    \
   }
 POSITIONED_READV2(preadv2, off_t)
 POSITIONED_READV2(preadv64v2, off64_t)
@@ -253,11 +278,13 @@ HOOK(ssize_t, pwritev64, (int fd, const iovec* vectors, int count, off64_t offse
   POSITIONED_WRITE(pwritev64, fd, vectors, count, offset);
 }
 HOOK(ssize_t, pwritev2, (int fd, const iovec* vectors, int count, off_t offset, int flags)) {
-  if (offset == -1 && !flags) return hook_writev(fd, vectors, count);
+  if (offset == -1 && !flags)
+    return write_vectors(Call::pwritev2, gate<Call::pwritev2>(), fd, vectors, count);
   POSITIONED_WRITE(pwritev2, fd, vectors, count, offset, flags);
 }
 HOOK(ssize_t, pwritev64v2, (int fd, const iovec* vectors, int count, off64_t offset, int flags)) {
-  if (offset == -1 && !flags) return hook_writev(fd, vectors, count);
+  if (offset == -1 && !flags)
+    return write_vectors(Call::pwritev64v2, gate<Call::pwritev64v2>(), fd, vectors, count);
   POSITIONED_WRITE(pwritev64v2, fd, vectors, count, offset, flags);
 }
 

@@ -59,7 +59,7 @@ int wait_once(Call call, Fiber* fiber, pthread_mutex_t* mutex, const Deadline& d
   {
     Wait wait(to_reason(call), Cancellable::no);
     wait.enqueue(mutex);
-    int tried = pthread_mutex_trylock(mutex);
+    int tried = real.pthread_mutex_trylock(mutex);
     // An unlock that chose us meanwhile needs no successor: we hold the mutex, and our own unlock wakes the next.
     if (tried != EBUSY) return after_try(fiber, mutex, tried);
     bool polls = unseen[slot_of(mutex)].load() != 0 || is_shared(mutex);
@@ -67,7 +67,7 @@ int wait_once(Call call, Fiber* fiber, pthread_mutex_t* mutex, const Deadline& d
     woken = wait.park();
   }
   settle_wait(woken, fiber, Rule::restarts);
-  int tried = after_try(fiber, mutex, pthread_mutex_trylock(mutex));
+  int tried = after_try(fiber, mutex, real.pthread_mutex_trylock(mutex));
   return tried == EBUSY && woken == Woken::timed_out && deadline.passed() ? ETIMEDOUT : tried;
 }
 
@@ -78,11 +78,11 @@ int real_lock(pthread_mutex_t* mutex, const Until& until) {
 
 // By a kernel thread that is no fiber on a hub. The kernel would look in vain for a fiber that owns a mutex with priority
 // inheritance: such a mutex is polled.
-int lock_off_hub(pthread_mutex_t* mutex, const Until& until = {}) {
+int lock_off_hub(pthread_mutex_t* mutex, const Until& until = for_ever) {
   if (!engine_started() || !inherits_priority(mutex)) return real_lock(mutex, until);
   Deadline deadline = until.deadline();
   for (;;) {
-    int tried = pthread_mutex_trylock(mutex);
+    int tried = real.pthread_mutex_trylock(mutex);
     if (tried != EBUSY) return tried;
     if (until.time && !has_valid_nanoseconds(*until.time)) return EINVAL;
     if (deadline.passed()) return ETIMEDOUT;
@@ -95,7 +95,7 @@ int lock_off_hub(pthread_mutex_t* mutex, const Until& until = {}) {
 
 int lock_slowly(Call call, Fiber* fiber, pthread_mutex_t* mutex, const Until& until) {
   look_for_shortcuts();
-  int tried = after_try(fiber, mutex, pthread_mutex_trylock(mutex));
+  int tried = after_try(fiber, mutex, real.pthread_mutex_trylock(mutex));
   if (tried != EBUSY) return tried;
   if (is_error_checking(mutex) && is_owner(fiber, mutex)) return EDEADLK;
   // Only who has to wait is told of a bad time, and a time before 1970 is past whatever its nanoseconds.
@@ -103,7 +103,7 @@ int lock_slowly(Call call, Fiber* fiber, pthread_mutex_t* mutex, const Until& un
   if (until.time && !has_valid_nanoseconds(*until.time)) return EINVAL;
   Deadline deadline = until.deadline();
   if (is_shared(mutex) && !inherits_priority(mutex))
-    return block_away(call, fiber, deadline, [&] { return after_try(fiber, mutex, pthread_mutex_trylock(mutex)); },
+    return block_away(call, fiber, deadline, [&] { return after_try(fiber, mutex, real.pthread_mutex_trylock(mutex)); },
                       [&] { return real_lock(mutex, until); });
   Starving patience(mutex);
   for (;;) {
@@ -126,6 +126,16 @@ HOOK(int, pthread_mutex_lock, (pthread_mutex_t* mutex)) {
   return lock_mutex(Call::pthread_mutex_lock, fiber, mutex);
 }
 HOOK_ALIAS(__pthread_mutex_lock, pthread_mutex_lock);
+
+// pthread_mutex_trylock(3): EBUSY when it is taken.
+HOOK(int, pthread_mutex_trylock, (pthread_mutex_t* mutex)) {
+  Fiber* fiber = gate<Call::pthread_mutex_trylock>();
+  if (!fiber) return real.pthread_mutex_trylock(mutex);
+  if (take_plain(mutex, shortcuts.tid_offset)) return spin_watch_lock(fiber, 0);
+  int tried = real.pthread_mutex_trylock(mutex);
+  return spin_watch_lock(fiber, tried == ESRCH ? EINVAL : tried);
+}
+HOOK_ALIAS(__pthread_mutex_trylock, pthread_mutex_trylock);
 
 // pthread_mutex_timedlock(3): until a time on CLOCK_REALTIME.
 HOOK(int, pthread_mutex_timedlock, (pthread_mutex_t* mutex, const timespec* time)) {
@@ -151,7 +161,7 @@ namespace {
     yield_to_others();
 }
 
-int unlock(Fiber* fiber, pthread_mutex_t* mutex) {
+[[gnu::always_inline]] inline int unlock(Fiber* fiber, pthread_mutex_t* mutex) {
   bool nested = mutex->__data.__count > 1;  // of a recursive one: it stays locked
   int result = real.pthread_mutex_unlock(mutex);
   // From here on the mutex may be gone.
@@ -167,7 +177,7 @@ HOOK(int, pthread_mutex_unlock, (pthread_mutex_t* mutex)) {
 }
 HOOK_ALIAS(__pthread_mutex_unlock, pthread_mutex_unlock);
 
-// mtx_lock(3), mtx_timedlock(3), mtx_unlock(3): a mtx_t is a pthread_mutex_t.
+// mtx_lock(3) and its kin: a mtx_t is a pthread_mutex_t.
 HOOK(int, mtx_lock, (mtx_t * mutex)) {
   auto* own = reinterpret_cast<pthread_mutex_t*>(mutex);
   Fiber* fiber = gate<Call::mtx_lock>();
@@ -179,6 +189,11 @@ HOOK(int, mtx_timedlock, (mtx_t * mutex, const timespec* time)) {
   Fiber* fiber = gate<Call::mtx_timedlock>();
   return to_thrd(fiber ? lock_mutex(Call::mtx_timedlock, fiber, own, until) : lock_off_hub(own, until));
 }
+HOOK(int, mtx_trylock, (mtx_t * mutex)) {
+  Fiber* fiber = gate<Call::mtx_trylock>();
+  int tried = real.pthread_mutex_trylock(reinterpret_cast<pthread_mutex_t*>(mutex));
+  return to_thrd(fiber ? spin_watch_lock(fiber, tried) : tried);
+}
 HOOK(int, mtx_unlock, (mtx_t * mutex)) {
   return to_thrd(unlock(gate<Call::mtx_unlock>(), reinterpret_cast<pthread_mutex_t*>(mutex)));
 }
@@ -187,7 +202,7 @@ HOOK(int, mtx_unlock, (mtx_t * mutex)) {
 HOOK(int, pthread_spin_lock, (pthread_spinlock_t * lock)) {
   Fiber* fiber = gate<Call::pthread_spin_lock>();
   if (!fiber) return real.pthread_spin_lock(lock);
-  for (int tries = 0; pthread_spin_trylock(lock) != 0; tries++) {
+  for (int tries = 0; real.pthread_spin_trylock(lock) != 0; tries++) {
     if (tries < 100)
       _mm_pause();
     else if (tries < 200)
@@ -196,6 +211,11 @@ HOOK(int, pthread_spin_lock, (pthread_spinlock_t * lock)) {
       pause_for(Call::pthread_spin_lock, fiber, 50'000, Cancellable::no);
   }
   return 0;
+}
+HOOK(int, pthread_spin_trylock, (pthread_spinlock_t * lock)) {
+  Fiber* fiber = gate<Call::pthread_spin_trylock>();
+  int tried = real.pthread_spin_trylock(lock);
+  return fiber ? spin_watch_lock(fiber, tried) : tried;
 }
 
 }  // namespace coro

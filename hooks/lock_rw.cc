@@ -13,7 +13,7 @@ enum Side : uint32_t { reader = 1, writer = 2 };
 constexpr int passed_over_too_often = 4;
 
 int attempt(pthread_rwlock_t* lock, Side side) {
-  return side == reader ? pthread_rwlock_tryrdlock(lock) : pthread_rwlock_trywrlock(lock);
+  return side == reader ? real.pthread_rwlock_tryrdlock(lock) : real.pthread_rwlock_trywrlock(lock);
 }
 
 // All readers may enter together; of the writers one, and its unlock wakes the next.
@@ -68,7 +68,7 @@ int wait_once(Call call, Fiber* fiber, pthread_rwlock_t* lock, Side side, const 
 }
 
 // The times are checked before anything else (nptl/pthread_rwlock_common.c).
-int lock(Call call, Fiber* fiber, pthread_rwlock_t* lock, Side side, const Until& until = {}) {
+int lock(Call call, Fiber* fiber, pthread_rwlock_t* lock, Side side, const Until& until = for_ever) {
   if (until.time && (!is_wait_clock(until.clock) || !has_valid_nanoseconds(*until.time))) return EINVAL;
   if (!fiber) return block(lock, side, until);
   int tried = attempt(lock, side);
@@ -92,6 +92,20 @@ HOOK(int, pthread_rwlock_clockrdlock, (pthread_rwlock_t * own, clockid_t clock, 
   constexpr Call call = Call::pthread_rwlock_clockrdlock;
   return lock(call, gate<call>(), own, reader, {clock, time});
 }
+
+// pthread_rwlock_tryrdlock(3), pthread_rwlock_trywrlock(3): EBUSY when it may not enter.
+HOOK(int, pthread_rwlock_tryrdlock, (pthread_rwlock_t * own)) {
+  Fiber* fiber = gate<Call::pthread_rwlock_tryrdlock>();
+  int tried = attempt(own, reader);
+  return fiber ? spin_watch_lock(fiber, tried) : tried;
+}
+HOOK(int, pthread_rwlock_trywrlock, (pthread_rwlock_t * own)) {
+  Fiber* fiber = gate<Call::pthread_rwlock_trywrlock>();
+  int tried = attempt(own, writer);
+  return fiber ? spin_watch_lock(fiber, tried) : tried;
+}
+HOOK_ALIAS(__pthread_rwlock_tryrdlock, pthread_rwlock_tryrdlock);
+HOOK_ALIAS(__pthread_rwlock_trywrlock, pthread_rwlock_trywrlock);
 
 // pthread_rwlock_wrlock(3): parks while anybody else has the lock.
 HOOK(int, pthread_rwlock_wrlock, (pthread_rwlock_t * own)) {

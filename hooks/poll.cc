@@ -13,6 +13,7 @@
 #include "hooks/retry.h"
 #include "hooks/signal_table.h"
 #include "hooks/signals.h"
+#include "hooks/user_memory.h"
 #include "scheduler/sys.h"
 
 namespace coro {
@@ -82,9 +83,8 @@ Woken park_on_all(Call call, const pollfd* fds, nfds_t count, IoSource* sources,
   } else {
     for (nfds_t i = 0; i < count; i++) {
       sources[i] = {};
-      // Errors and hang-ups are always reported, so a descriptor without wishes is watched too.
       sources[i].fd = fds[i].fd;
-      sources[i].ways = ways_of(fds[i]) ? ways_of(fds[i]) : way_in;
+      sources[i].ways = ways_of(fds[i]);
     }
     wait.on(sources, static_cast<int>(count));
   }
@@ -131,9 +131,10 @@ int until_any(Call call, Fiber* fiber, const pollfd* fds, nfds_t count, const De
   }
 }
 
-// recv(MSG_DONTWAIT) that found nothing, then poll for input: the answer is known to be "not yet".
+// recv(MSG_DONTWAIT) that found nothing, then poll for input: the answer is known to be "not yet". Only for an array on
+// the caller's own stack: the kernel has not yet told whether the pointer is good.
 bool is_known_empty(const pollfd* fds, nfds_t count) {
-  if (count != 1) return false;
+  if (count != 1 || !is_on_own_stack(fds)) return false;
   Descriptor* d = descriptor(fds->fd);
   return d && fds->events == POLLIN && d->drained & way_in && d->is_private();
 }
@@ -163,12 +164,13 @@ int with_mask(Fiber* fiber, const sigset_t* set, Body body) {
   return result;
 }
 
-bool is_valid(const timespec* t) {
-  return !t || (t->tv_sec >= 0 && t->tv_nsec >= 0 && t->tv_nsec < 1'000'000'000);
-}
-
-Deadline deadline_in(const timespec* timeout) {
-  return timeout ? Deadline::in(to_nanoseconds(*timeout)) : Deadline::never();
+// Reads a relative time-out. False: the kernel is to refuse it.
+bool read_timeout(const timespec* timeout, Deadline& deadline) {
+  timespec t;
+  if (!timeout) return true;
+  if (!read_user(timeout, t) || t.tv_sec < 0 || t.tv_nsec < 0 || t.tv_nsec >= 1'000'000'000) return false;
+  deadline = Deadline::in(to_nanoseconds(t));
+  return true;
 }
 
 // poll(..., 0) in a loop is somebody spinning.
@@ -196,8 +198,8 @@ HOOK_ALIAS(__poll, poll);
 // ppoll(2): as poll, with a mask; the time-out is not written.
 HOOK(int, ppoll, (pollfd * fds, nfds_t count, const timespec* timeout, const sigset_t* mask)) {
   Fiber* fiber = gate<Call::ppoll>();
-  if (!fiber || !is_valid(timeout)) return real.ppoll(fds, count, timeout, mask);
-  Deadline deadline = deadline_in(timeout);
+  Deadline deadline;
+  if (!fiber || !read_timeout(timeout, deadline)) return real.ppoll(fds, count, timeout, mask);
   return with_mask(fiber, mask,
                    [&] { return poll_on_fiber(Call::ppoll, fiber, fds, count, deadline); });
 }
@@ -226,14 +228,17 @@ class Sets {
     fds_ = reinterpret_cast<pollfd*>(memory_ + 3 * words_);
     for (int i = 0; i < 3; i++) {
       given_[i] = given[i];
-      if (given[i]) memcpy(memory_ + i * words_, given[i], words_ * sizeof(long));
+      unsigned long* copy = memory_ + i * words_;
+      if (given[i] && !read_user_bytes(given[i], copy, words_ * sizeof(long))) bad_ = true;
     }
+    if (bad_) return;
     for (int fd = 0; fd < limit; fd++) note(fd);
   }
   ~Sets() { free(memory_); }
   Sets(const Sets&) = delete;
 
-  bool is_there() const { return memory_; }
+  // 0, or the errno of a select that cannot begin.
+  int trouble() const { return !memory_ ? ENOMEM : bad_ ? EFAULT : 0; }
   const pollfd* fds() const { return fds_; }
   nfds_t count() const { return count_; }
 
@@ -271,6 +276,7 @@ class Sets {
   unsigned long* memory_ = nullptr;
   pollfd* fds_ = nullptr;
   nfds_t count_ = 0;
+  bool bad_ = false;
 };
 
 int select_on_fiber(Call call, Fiber* fiber, int limit, fd_set* in, fd_set* out, fd_set* except, const Deadline& deadline) {
@@ -278,8 +284,8 @@ int select_on_fiber(Call call, Fiber* fiber, int limit, fd_set* in, fd_set* out,
   Sets* sets = static_cast<Sets*>(alloca(sizeof(Sets)));
   new (sets) Sets(limit, in, out, except);
   int result;
-  if (!sets->is_there()) {
-    result = static_cast<int>(failed(ENOMEM));
+  if (int error = sets->trouble()) {
+    result = static_cast<int>(failed(error));
   } else {
     result = until_any(call, fiber, sets->fds(), sets->count(), deadline, false, [&] { return sets->attempt(); });
     if (result < 0) sets->put_back();
@@ -294,12 +300,14 @@ int select_on_fiber(Call call, Fiber* fiber, int limit, fd_set* in, fd_set* out,
 // select(2): as poll; on Linux the time that was left is written back, also by EINTR.
 HOOK(int, select, (int limit, fd_set* in, fd_set* out, fd_set* except, timeval* timeout)) {
   Fiber* fiber = gate<Call::select>();
-  bool zero = timeout && timeout->tv_sec == 0 && timeout->tv_usec == 0;
-  bool bad = limit < 0 || limit > 1 << 20 || (timeout && (timeout->tv_sec < 0 || timeout->tv_usec < 0));
-  if (!fiber || bad) return real.select(limit, in, out, except, timeout);
+  if (!fiber) return real.select(limit, in, out, except, timeout);
+  timeval t{};
+  bool bad = limit < 0 || limit > 1 << 20 || (timeout && !read_user(timeout, t)) || t.tv_sec < 0 || t.tv_usec < 0;
+  bool zero = timeout && t.tv_sec == 0 && t.tv_usec == 0;
+  if (bad) return real.select(limit, in, out, except, timeout);
   if (zero) return spin_watch_zero(fiber, real.select(limit, in, out, except, timeout));
   Deadline deadline = Deadline::never();
-  if (timeout) deadline = Deadline::in(to_nanoseconds({timeout->tv_sec, 0}) + timeout->tv_usec * int64_t{1000});
+  if (timeout) deadline = Deadline::in(to_nanoseconds({t.tv_sec, 0}) + t.tv_usec * int64_t{1000});
   int result = select_on_fiber(Call::select, fiber, limit, in, out, except, deadline);
   if (timeout && (result >= 0 || errno == EINTR)) {
     timespec rest = to_timespec(deadline.left());
@@ -312,9 +320,9 @@ HOOK_ALIAS(__select, select);
 // pselect(2): as select, with a mask; the time-out is not written.
 HOOK(int, pselect, (int limit, fd_set* in, fd_set* out, fd_set* except, const timespec* timeout, const sigset_t* mask)) {
   Fiber* fiber = gate<Call::pselect>();
-  if (!fiber || limit < 0 || limit > 1 << 20 || !is_valid(timeout))
+  Deadline deadline;
+  if (!fiber || limit < 0 || limit > 1 << 20 || !read_timeout(timeout, deadline))
     return real.pselect(limit, in, out, except, timeout, mask);
-  Deadline deadline = deadline_in(timeout);
   return with_mask(fiber, mask, [&] { return select_on_fiber(Call::pselect, fiber, limit, in, out, except, deadline); });
 }
 
@@ -361,8 +369,8 @@ HOOK(int, epoll_pwait, (int epoll, epoll_event* events, int most, int timeout, c
 // epoll_pwait2(2): with a time-out in nanoseconds.
 HOOK(int, epoll_pwait2, (int epoll, epoll_event* events, int most, const timespec* timeout, const sigset_t* mask)) {
   Fiber* fiber = gate<Call::epoll_pwait2>();
-  if (!fiber || !is_valid(timeout)) return real.epoll_pwait2(epoll, events, most, timeout, mask);
-  Deadline deadline = deadline_in(timeout);
+  Deadline deadline;
+  if (!fiber || !read_timeout(timeout, deadline)) return real.epoll_pwait2(epoll, events, most, timeout, mask);
   return with_mask(fiber, mask, [&] { return epoll_on_fiber(Call::epoll_pwait2, fiber, epoll, events, most, deadline); });
 }
 

@@ -6,6 +6,7 @@
 
 #include "hooks/fd_table.h"
 #include "hooks/hook.h"
+#include "scheduler/offload.h"
 
 namespace coro {
 
@@ -59,6 +60,13 @@ inline void tell_skip(Call call, int fd, const char* file = __builtin_FILE()) {
     trace({name_of(call), "(fd ", Decimal(fd), "): nothing is left from the last time, no attempt"}, file);
 }
 
+// After a receive that was told not to wait: an EAGAIN tells a following poll that there is nothing yet.
+inline ssize_t note_drained(int fd, ssize_t result) {
+  Descriptor* d = result < 0 && errno == EAGAIN ? descriptor(fd) : nullptr;
+  if (d && d->kind == Kind::stream && d->is_private()) d->drained |= way_in;
+  return result;
+}
+
 // What is left of an array of buffers after the first `done` bytes; at most 64 of them, which is a valid partial call.
 class VectorTail {
  public:
@@ -81,58 +89,57 @@ class VectorTail {
   int count_ = 0;
 };
 
-// The body of every I/O hook that may park. attempt() must not block: it answers, or fails with EAGAIN.
+// The body of every I/O hook that may park. attempt(false) must not block: it answers, or fails with EAGAIN;
+// attempt(true) is the call as the program made it.
 // `asked`: bytes asked for on a stream; an answer that is shorter makes the next call wait before its attempt. 0: never.
+// `most`: Rule::interrupts when a signal must end the call even under SA_RESTART.
 template <class Attempt>
-auto until_ready(Call call, Fiber* fiber, int fd, uint8_t way, size_t asked, Attempt attempt)
-    -> decltype(attempt()) {
+auto until_ready(Call call, Fiber* fiber, int fd, uint8_t way, size_t asked, Attempt attempt,
+                 Rule most = Rule::restarts)
+    -> decltype(attempt(false)) {
   test_cancel(fiber);
   int saved = errno;
   Descriptor* d = known_descriptor(fd);
-  bool skip = d && d->drained & way;
-  if (skip) {
+  auto answer = [&](auto result) {
+    if (result < 0) return result;
+    errno = saved;  // an attempt may have been more than one call
+    if (asked && result > 0 && static_cast<size_t>(result) < asked && d && d->is_private()) d->drained |= way;
+    return result;
+  };
+  if (d && d->drained & way) {
     tell_skip(call, fd);
   } else {
-    auto result = attempt();
+    auto result = attempt(false);
     tell(call, fd, result);
-    if (result >= 0 || errno != EAGAIN) {
-      if (d && asked && result > 0 && static_cast<size_t>(result) < asked && d->is_private())
-        d->drained |= way;
-      return result;
-    }
-    if (!d || !is_blocking(fd, *d)) {
-      note_fruitless(fiber);
-      errno = EAGAIN;
-      return -1;
-    }
+    if (result >= 0 || errno != EAGAIN) return answer(result);
+    if (!d || !is_blocking(fd, *d)) return spin_watch(fiber, result);
   }
   Deadline deadline = deadline_of(fd, *d, way);
-  Rule rule = deadline.is_never() ? Rule::restarts : Rule::interrupts;
-  for (;;) {
+  Rule rule = deadline.is_never() ? most : Rule::interrupts;
+  for (int fruitless = 0; fruitless < 3; fruitless++) {
     Outcome outcome = wait_descriptor(call, fiber, fd, way, deadline, rule);
     if (int error = to_errno(outcome)) return failed(error);
     d->drained &= ~way;
-    auto result = attempt();
+    auto result = attempt(false);
     tell(call, fd, result);
-    if (result >= 0) {
-      errno = saved;
-      if (asked && result > 0 && static_cast<size_t>(result) < asked && d->is_private())
-        d->drained |= way;
-      return result;
-    }
-    if (errno != EAGAIN) return result;
+    if (result >= 0 || errno != EAGAIN) return answer(result);
   }
+  // "Ready" and yet nothing, again and again: readiness does not mean this here (a full unix datagram peer, a datagram
+  // socket that was shut down). The call itself knows.
+  errno = saved;
+  Away away(to_reason(call));
+  return attempt(true);
 }
 
-// The body of blocking sends of a stream, which return only when everything is queued: attempt(done) sends what is
+// The body of blocking sends of a stream, which return only when everything is queued: attempt(done, blocks) sends what is
 // left after `done` bytes. A partial answer stands when a signal, a time-out or an error comes after it.
 template <class Attempt>
-ssize_t until_all(Call call, Fiber* fiber, int fd, size_t size, Attempt attempt) {
-  size_t done = 0;
+ssize_t until_all(Call call, Fiber* fiber, int fd, size_t size, Attempt attempt, size_t done = 0) {
   bool keep_going = true;
   while (keep_going) {
     int saved = errno;
-    ssize_t result = until_ready(call, fiber, fd, way_out, 0, [&] { return attempt(done); });
+    ssize_t result = until_ready(call, fiber, fd, way_out, 0, [&](bool blocks) { return attempt(done, blocks); },
+                                 done ? Rule::interrupts : Rule::restarts);
     if (result < 0) {
       if (!done) return result;
       errno = saved;

@@ -115,8 +115,9 @@ void set_blocked(Fiber& fiber, uint64_t mask) {
   fiber.blocked = mask;
   if (away_on(fiber)) sys::set_signal_mask(mask);
   if (fiber.counted == mask) return;
-  Critical inside;
+  Critical::enter(current);
   recount(fiber, mask, 0);
+  Critical::leave(current);  // what became deliverable is the caller's business
 }
 
 namespace {
@@ -243,8 +244,11 @@ bool is_fault(int signal, const siginfo_t* info) {
                                signal == SIGFPE || signal == SIGTRAP || signal == SIGSYS);
 }
 
-// Directed at a thread by tgkill(2): it is for the fiber that runs here.
-bool is_directed(const siginfo_t* info) { return info->si_code == SI_TKILL; }
+// It is for the fiber that runs here: tgkill(2), or what its own system call brought upon it.
+bool is_directed(int signal, const siginfo_t* info) {
+  bool by_own_call = (signal == SIGPIPE || signal == SIGXFSZ) && info->si_code == SI_USER && info->si_pid == sys::getpid();
+  return info->si_code == SI_TKILL || by_own_call;
+}
 
 void trampoline(int signal, siginfo_t* info, void* context) {
   int saved = errno;
@@ -254,7 +258,7 @@ void trampoline(int signal, siginfo_t* info, void* context) {
   if (self && is_fault(signal, info)) {
     call_handler(*self, signal, info, interrupted);
   } else {
-    Fiber* target = self && is_directed(info) ? self : choose(bit_of(signal));
+    Fiber* target = self && is_directed(signal, info) ? self : choose(bit_of(signal));
     if (!target) target = main_fiber();
     bool here = target == self && target && !self->critical.load(std::memory_order_relaxed);
     bool announced = here && self->pending_signals.load() & bit_of(signal) && away_on(*self);

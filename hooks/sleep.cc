@@ -4,12 +4,14 @@
 #include <threads.h>
 
 #include "hooks/retry.h"
+#include "hooks/user_memory.h"
 
 namespace coro {
 namespace {
 
-bool is_valid(const timespec& t) {
-  return t.tv_sec >= 0 && t.tv_nsec >= 0 && t.tv_nsec < 1'000'000'000;
+// Reads a time that can be slept. False: the kernel is to refuse it.
+bool read_time(const timespec* from, timespec& t) {
+  return from && read_user(from, t) && t.tv_sec >= 0 && t.tv_nsec >= 0 && t.tv_nsec < 1'000'000'000;
 }
 
 // Sleeps until the deadline. 0, or EINTR with what was left in *rest.
@@ -30,8 +32,9 @@ int sleep_until(Call call, Fiber* fiber, const Deadline& deadline, timespec* res
 // nanosleep(2): parks for the time; *rest is written only on EINTR.
 HOOK(int, nanosleep, (const timespec* time, timespec* rest)) {
   Fiber* fiber = gate<Call::nanosleep>();
-  if (!fiber || !time || !is_valid(*time)) return real.nanosleep(time, rest);
-  int error = sleep_until(Call::nanosleep, fiber, Deadline::in(to_nanoseconds(*time)), rest);
+  timespec t;
+  if (!fiber || !read_time(time, t)) return real.nanosleep(time, rest);
+  int error = sleep_until(Call::nanosleep, fiber, Deadline::in(to_nanoseconds(t)), rest);
   return error ? static_cast<int>(failed(error)) : 0;
 }
 HOOK_ALIAS(__nanosleep, nanosleep);
@@ -41,10 +44,11 @@ HOOK(int, clock_nanosleep, (clockid_t clock, int flags, const timespec* time, ti
   Fiber* fiber = gate<Call::clock_nanosleep>();
   bool known = clock == CLOCK_REALTIME || clock == CLOCK_MONOTONIC || clock == CLOCK_BOOTTIME ||
                clock == CLOCK_TAI;
-  if (!fiber || !known || !time || !is_valid(*time))
+  timespec t;
+  if (!fiber || !known || !read_time(time, t))
     return real.clock_nanosleep(clock, flags, time, rest);
   bool absolute = flags & TIMER_ABSTIME;
-  Deadline deadline = absolute ? Deadline::at_time(clock, *time) : Deadline::in(to_nanoseconds(*time));
+  Deadline deadline = absolute ? Deadline::at_time(clock, t) : Deadline::in(to_nanoseconds(t));
   return sleep_until(Call::clock_nanosleep, fiber, deadline, absolute ? nullptr : rest);
 }
 
@@ -71,8 +75,9 @@ HOOK(unsigned, sleep, (unsigned seconds)) {
 // thrd_sleep(3): 0, -1 when interrupted, another negative value on error.
 HOOK(int, thrd_sleep, (const timespec* time, timespec* rest)) {
   Fiber* fiber = gate<Call::thrd_sleep>();
-  if (!fiber || !time || !is_valid(*time)) return real.thrd_sleep(time, rest);
-  Deadline deadline = Deadline::in(to_nanoseconds(*time));
+  timespec t;
+  if (!fiber || !read_time(time, t)) return real.thrd_sleep(time, rest);
+  Deadline deadline = Deadline::in(to_nanoseconds(t));
   return sleep_until(Call::thrd_sleep, fiber, deadline, rest) ? -1 : 0;
 }
 

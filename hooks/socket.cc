@@ -34,7 +34,7 @@ ssize_t collect_all(Call call, Fiber* fiber, int fd, size_t size, Take take) {
   size_t done = 0;
   while (done < size) {
     int saved = errno;
-    ssize_t result = until_ready(call, fiber, fd, way_in, 0, [&] { return take(done); });
+    ssize_t result = until_ready(call, fiber, fd, way_in, 0, [&](bool blocks) { return take(done, blocks); });
     if (result < 0 && done) {
       errno = saved;
       break;
@@ -56,7 +56,17 @@ size_t stream_size(int flags, size_t size) {
   return flags & (MSG_PEEK | MSG_OOB | MSG_ERRQUEUE) ? 0 : size;
 }
 
-constexpr int never_waits = MSG_DONTWAIT | MSG_ERRQUEUE;
+constexpr int dont_wait(bool blocks) { return blocks ? 0 : MSG_DONTWAIT; }
+
+constexpr int never_waits = MSG_DONTWAIT | MSG_ERRQUEUE | MSG_OOB;
+
+// Receives that only the kernel can do as a whole go to a helper: with a low-water mark, or MSG_WAITALL on messages.
+bool is_for_helper(Fiber* fiber, int fd) {
+  Descriptor* d = known_descriptor(fd);
+  if (!d || !d->odd || !is_blocking(fd, *d)) return false;
+  test_cancel(fiber);
+  return true;
+}
 
 }  // namespace
 
@@ -78,27 +88,37 @@ HOOK(int, socketpair, (int domain, int type, int protocol, int pair[2])) {
 // setsockopt(2): as libc; SO_RCVTIMEO and SO_SNDTIMEO bound our waits, so what we knew of them is forgotten.
 HOOK(int, setsockopt, (int fd, int level, int name, const void* value, socklen_t length)) {
   int result = real.setsockopt(fd, level, name, value, length);
-  if (result == 0 && level == SOL_SOCKET) forget_timeouts(fd);
+  if (result == 0 && level == SOL_SOCKET) note_option(fd, name, value, length);
   return result;
 }
 
-// shutdown(2): as libc; the kernel itself wakes whoever waits.
+// shutdown(2): as libc. Who waits on the descriptor looks again: a unix socket shut down for sending ends its blocked
+// senders without an event that epoll would tell.
 HOOK(int, shutdown, (int fd, int how)) {
   if (Descriptor* d = descriptor(fd)) d->drained = 0;
-  return real.shutdown(fd, how);
+  int result = real.shutdown(fd, how);
+  if (result == 0) {
+    KeepErrno keep;
+    nudge_descriptor(fd);
+  }
+  return result;
 }
 
 // recv(2): parks until data, end of stream, error, a signal, or SO_RCVTIMEO.
 HOOK(ssize_t, recv, (int fd, void* buffer, size_t size, int flags)) {
   Fiber* fiber = gate<Call::recv>();
   if (!fiber) return real.recv(fd, buffer, size, flags);
-  if (flags & never_waits) return spin_watch(fiber, real.recv(fd, buffer, size, flags));
+  if (flags & never_waits) return note_drained(fd, spin_watch(fiber, real.recv(fd, buffer, size, flags)));
+  if (is_for_helper(fiber, fd)) {
+    Away away(to_reason(Call::recv));
+    return real.recv(fd, buffer, size, flags);
+  }
   if (waits_for_all(fd, flags, size))
-    return collect_all(Call::recv, fiber, fd, size, [&](size_t done) {
-      return real.recv(fd, static_cast<char*>(buffer) + done, size - done, flags | MSG_DONTWAIT);
+    return collect_all(Call::recv, fiber, fd, size, [&](size_t done, bool blocks) {
+      return real.recv(fd, static_cast<char*>(buffer) + done, size - done, flags | dont_wait(blocks));
     });
-  return until_ready(Call::recv, fiber, fd, way_in, stream_size(flags, size), [&] {
-    return real.recv(fd, buffer, size, flags | MSG_DONTWAIT);
+  return until_ready(Call::recv, fiber, fd, way_in, stream_size(flags, size), [&](bool blocks) {
+    return real.recv(fd, buffer, size, flags | dont_wait(blocks));
   });
 }
 
@@ -109,13 +129,17 @@ HOOK(ssize_t, recvfrom, (int fd, void* buffer, size_t size, int flags, sockaddr*
   if (!fiber) return real.recvfrom(fd, buffer, size, flags, address, length);
   if (flags & never_waits)
     return spin_watch(fiber, real.recvfrom(fd, buffer, size, flags, address, length));
+  if (is_for_helper(fiber, fd)) {
+    Away away(to_reason(Call::recvfrom));
+    return real.recvfrom(fd, buffer, size, flags, address, length);
+  }
   if (waits_for_all(fd, flags, size))
-    return collect_all(Call::recvfrom, fiber, fd, size, [&](size_t done) {
+    return collect_all(Call::recvfrom, fiber, fd, size, [&](size_t done, bool blocks) {
       return real.recvfrom(fd, static_cast<char*>(buffer) + done, size - done,
-                           flags | MSG_DONTWAIT, address, length);
+                           flags | dont_wait(blocks), address, length);
     });
-  return until_ready(Call::recvfrom, fiber, fd, way_in, stream_size(flags, size), [&] {
-    return real.recvfrom(fd, buffer, size, flags | MSG_DONTWAIT, address, length);
+  return until_ready(Call::recvfrom, fiber, fd, way_in, stream_size(flags, size), [&](bool blocks) {
+    return real.recvfrom(fd, buffer, size, flags | dont_wait(blocks), address, length);
   });
 }
 
@@ -124,14 +148,13 @@ HOOK(ssize_t, recvmsg, (int fd, msghdr* message, int flags)) {
   Fiber* fiber = gate<Call::recvmsg>();
   if (!fiber) return real.recvmsg(fd, message, flags);
   if (flags & never_waits) return spin_watch(fiber, real.recvmsg(fd, message, flags));
-  size_t size = message ? total_size(message->msg_iov, message->msg_iovlen) : 0;
-  if (waits_for_all(fd, flags, size)) {
+  if (waits_for_all(fd, flags, 1) || is_for_helper(fiber, fd)) {
     test_cancel(fiber);
     Away away(to_reason(Call::recvmsg));
     return real.recvmsg(fd, message, flags);
   }
-  return until_ready(Call::recvmsg, fiber, fd, way_in, stream_size(flags, size), [&] {
-    return real.recvmsg(fd, message, flags | MSG_DONTWAIT);
+  return until_ready(Call::recvmsg, fiber, fd, way_in, 0, [&](bool blocks) {
+    return real.recvmsg(fd, message, flags | dont_wait(blocks));
   });
 }
 
@@ -146,8 +169,8 @@ HOOK(int, recvmmsg, (int fd, mmsghdr* messages, unsigned count, int flags, times
   unsigned done = 0;
   while (done < count) {
     int saved = errno;
-    int got = until_ready(Call::recvmmsg, fiber, fd, way_in, 0, [&] {
-      return real.recvmmsg(fd, messages + done, count - done, (flags & ~MSG_WAITFORONE) | MSG_DONTWAIT,
+    int got = until_ready(Call::recvmmsg, fiber, fd, way_in, 0, [&](bool blocks) {
+      return real.recvmmsg(fd, messages + done, count - done, (flags & ~MSG_WAITFORONE) | dont_wait(blocks),
                            nullptr);
     });
     if (got < 0 && !done) return got;
@@ -168,8 +191,8 @@ HOOK(int, recvmmsg, (int fd, mmsghdr* messages, unsigned count, int flags, times
 HOOK(ssize_t, send, (int fd, const void* buffer, size_t size, int flags)) {
   Fiber* fiber = gate<Call::send>();
   if (!fiber || flags & MSG_DONTWAIT) return real.send(fd, buffer, size, flags);
-  return until_all(Call::send, fiber, fd, size, [&](size_t done) {
-    return real.send(fd, static_cast<const char*>(buffer) + done, size - done, flags | MSG_DONTWAIT);
+  return until_all(Call::send, fiber, fd, size, [&](size_t done, bool blocks) {
+    return real.send(fd, static_cast<const char*>(buffer) + done, size - done, flags | dont_wait(blocks));
   });
 }
 
@@ -178,30 +201,31 @@ HOOK(ssize_t, sendto, (int fd, const void* buffer, size_t size, int flags, const
                        socklen_t length)) {
   Fiber* fiber = gate<Call::sendto>();
   if (!fiber || flags & MSG_DONTWAIT) return real.sendto(fd, buffer, size, flags, address, length);
-  return until_all(Call::sendto, fiber, fd, size, [&](size_t done) {
+  return until_all(Call::sendto, fiber, fd, size, [&](size_t done, bool blocks) {
     return real.sendto(fd, static_cast<const char*>(buffer) + done, size - done,
-                       flags | MSG_DONTWAIT, address, length);
+                       flags | dont_wait(blocks), address, length);
   });
 }
 
 // sendmsg(2): as send. Ancillary data goes with the first bytes, as in the kernel.
 HOOK(ssize_t, sendmsg, (int fd, const msghdr* message, int flags)) {
   Fiber* fiber = gate<Call::sendmsg>();
-  if (!fiber || flags & MSG_DONTWAIT || !message) return real.sendmsg(fd, message, flags);
+  if (!fiber || flags & MSG_DONTWAIT) return real.sendmsg(fd, message, flags);
+  // The kernel reads the message first: after the first attempt the pointers in it are known to be good.
+  ssize_t first = until_ready(Call::sendmsg, fiber, fd, way_out, 0,
+                              [&](bool blocks) { return real.sendmsg(fd, message, flags | dont_wait(blocks)); });
+  if (first <= 0 || !is_stream(fd)) return first;
   size_t size = total_size(message->msg_iov, message->msg_iovlen);
-  if (!is_stream(fd) || !size || message->msg_iovlen > IOV_MAX)
-    return until_ready(Call::sendmsg, fiber, fd, way_out, 0,
-                       [&] { return real.sendmsg(fd, message, flags | MSG_DONTWAIT); });
-  return until_all(Call::sendmsg, fiber, fd, size, [&](size_t done) {
-    if (!done) return real.sendmsg(fd, message, flags | MSG_DONTWAIT);
+  if (static_cast<size_t>(first) >= size || !is_blocking(fd, *descriptor(fd))) return first;
+  return until_all(Call::sendmsg, fiber, fd, size, [&](size_t done, bool blocks) {
     msghdr rest = *message;
     VectorTail tail(message->msg_iov, static_cast<int>(message->msg_iovlen), done);
     rest.msg_iov = tail.vectors();
     rest.msg_iovlen = static_cast<size_t>(tail.count());
     rest.msg_control = nullptr;
     rest.msg_controllen = 0;
-    return real.sendmsg(fd, &rest, flags | MSG_DONTWAIT);
-  });
+    return real.sendmsg(fd, &rest, flags | dont_wait(blocks));
+  }, static_cast<size_t>(first));
 }
 
 // sendmmsg(2): message by message; what went out before a failure stands.
@@ -225,8 +249,8 @@ HOOK(int, sendmmsg, (int fd, mmsghdr* messages, unsigned count, int flags)) {
   unsigned sent = 0;
   while (sent < count) {
     int saved = errno;
-    int result = until_ready(Call::sendmmsg, fiber, fd, way_out, 0, [&] {
-      return real.sendmmsg(fd, messages + sent, count - sent, flags | MSG_DONTWAIT);
+    int result = until_ready(Call::sendmmsg, fiber, fd, way_out, 0, [&](bool blocks) {
+      return real.sendmmsg(fd, messages + sent, count - sent, flags | dont_wait(blocks));
     });
     if (result < 0 && !sent) return result;
     if (result < 0) {
@@ -242,23 +266,29 @@ HOOK(int, sendmmsg, (int fd, mmsghdr* messages, unsigned count, int flags)) {
 
 namespace {
 
+bool is_listening(int fd, Descriptor& d) {
+  if (!d.is_socket() || d.listens) return d.listens;
+  KeepErrno keep;
+  int listens = 0;
+  socklen_t length = sizeof listens;
+  d.listens = getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length) == 0 && listens;
+  return d.listens;
+}
+
 // accept has no MSG_DONTWAIT: poll tells whether it would block. Nobody can take the connection in between if the
 // socket is ours alone and fibers of this hub only; otherwise the blocking call itself runs on a helper.
 template <class Accept>
 int accept_when_ready(Call call, Fiber* fiber, int fd, Accept accept) {
   test_cancel(fiber);
   Descriptor* d = known_descriptor(fd);
-  if (!d || !d->is_socket() || !is_blocking(fd, *d)) return spin_watch(fiber, accept());
+  if (!d || !is_listening(fd, *d) || !is_blocking(fd, *d)) return spin_watch(fiber, accept());
   bool may_race = !d->is_private() || hub_count() > 1;
   Deadline deadline = deadline_of(fd, *d, way_in);
   Rule rule = deadline.is_never() ? Rule::restarts : Rule::interrupts;
   pollfd ready{fd, POLLIN, 0};
-  while (d->drained & way_in || real.poll(&ready, 1, 0) == 0) {
-    d->drained |= way_in;
+  while (real.poll(&ready, 1, 0) == 0) {
     Outcome outcome = wait_descriptor(call, fiber, fd, way_in, deadline, rule);
-    d->drained &= ~way_in;
     if (int error = to_errno(outcome)) return static_cast<int>(failed(error));
-    if (!may_race) break;
   }
   if (!may_race) return accept();
   Away away(to_reason(call));
@@ -285,7 +315,7 @@ HOOK(int, accept, (int fd, sockaddr* address, socklen_t* length)) {
 
 // accept4(2): as accept.
 HOOK(int, accept4, (int fd, sockaddr* address, socklen_t* length, int flags)) {
-  Fiber* fiber = gate<Call::accept4>();
+  Fiber* fiber = flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC) ? nullptr : gate<Call::accept4>();
   auto call = [&] { return real.accept4(fd, address, length, flags); };
   int result = fiber ? accept_when_ready(Call::accept4, fiber, fd, call) : call();
   note_accepted(result, flags & SOCK_NONBLOCK, fd);
@@ -294,15 +324,9 @@ HOOK(int, accept4, (int fd, sockaddr* address, socklen_t* length, int flags)) {
 
 namespace {
 
-int pending_error(int fd) {
-  int error = 0;
-  socklen_t length = sizeof error;
-  if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0) return errno;
-  return error;
-}
-
-// Starts the connection without blocking: switches O_NONBLOCK on for the one call, on a description of ours alone.
-int start_connecting(int fd, const sockaddr* address, socklen_t length) {
+// Starts, or asks after, the connection without blocking: switches O_NONBLOCK on for the one call, on a description of ours alone.
+int try_to_connect(int fd, const sockaddr* address, socklen_t length) {
+  Critical inside;
   long flags = real.fcntl(fd, F_GETFL, 0, 0, 0, 0, 0, 0);
   real.fcntl(fd, F_SETFL, flags | O_NONBLOCK, 0, 0, 0, 0, 0);
   int result = real.connect(fd, address, length);
@@ -316,13 +340,18 @@ int connect_away(const sockaddr* address, socklen_t length, int fd) {
   return real.connect(fd, address, length);
 }
 
-int wait_connected(Fiber* fiber, int fd, Descriptor& d) {
+// Waits for the outcome of a connection under way and fetches it with a further connect, which also lets the kernel
+// settle the socket's state. `pending`: what the attempt said (EINPROGRESS, or EALREADY of an earlier one).
+int wait_connected(Fiber* fiber, int fd, Descriptor& d, const sockaddr* address, socklen_t length, int pending) {
   Deadline deadline = deadline_of(fd, d, way_out);
   Rule rule = deadline.is_never() ? Rule::restarts : Rule::interrupts;
-  Outcome outcome = wait_descriptor(Call::connect, fiber, fd, way_out, deadline, rule);
-  if (outcome == Outcome::timed_out) return EINPROGRESS;  // socket(7), SO_SNDTIMEO
-  if (int error = to_errno(outcome)) return error;
-  return pending_error(fd);
+  for (;;) {
+    Outcome outcome = wait_descriptor(Call::connect, fiber, fd, way_out, deadline, rule);
+    if (outcome == Outcome::timed_out) return pending;  // socket(7), SO_SNDTIMEO
+    if (int error = to_errno(outcome)) return error;
+    if (try_to_connect(fd, address, length) == 0) return 0;
+    if (errno != EALREADY && errno != EINPROGRESS) return errno;
+  }
 }
 
 }  // namespace
@@ -340,18 +369,13 @@ HOOK(int, connect, (int fd, const sockaddr* address, socklen_t length)) {
   if (d->kind == Kind::packet && (address->sa_family == AF_INET || address->sa_family == AF_INET6))
     return real.connect(fd, address, length);
   if (!d->is_private()) return connect_away(address, length, fd);
-  int result;
-  {
-    Critical inside;
-    result = start_connecting(fd, address, length);
-  }
-  if (result == 0) return 0;
+  if (try_to_connect(fd, address, length) == 0) return 0;
   if (errno == EAGAIN && address->sa_family == AF_UNIX) {  // full backlog: nothing to poll for
     errno = saved;
     return connect_away(address, length, fd);
   }
   if (errno != EINPROGRESS && errno != EALREADY) return -1;
-  if (int error = wait_connected(fiber, fd, *d)) return static_cast<int>(failed(error));
+  if (int error = wait_connected(fiber, fd, *d, address, length, errno)) return static_cast<int>(failed(error));
   errno = saved;
   return 0;
 }

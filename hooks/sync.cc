@@ -109,8 +109,8 @@ void look_at_rwlocks(SyncLayout& l) {
   pthread_rwlock_t lock = PTHREAD_RWLOCK_INITIALIZER;
   pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
   int tid = thread_block::tid(this_thread_block());
-  pthread_rwlock_trywrlock(&lock);
-  pthread_mutex_trylock(&mutex);
+  real.pthread_rwlock_trywrlock(&lock);
+  real.pthread_mutex_trylock(&mutex);
   unsigned held = lock.__data.__readers;
   l.owners_known = lock.__data.__cur_writer == tid && mutex.__data.__owner == tid &&
                    (mutex.__data.__lock == 1 || mutex.__data.__lock == tid);
@@ -130,7 +130,7 @@ bool takes_mutexes_alike(int type, ptrdiff_t tid_offset) {
   pthread_mutex_init(&ours, &attributes);
   pthread_mutex_init(&theirs, &attributes);
   for (int time = 0; time < 2; time++) {
-    if (take_plain(&ours, tid_offset) != (pthread_mutex_trylock(&theirs) == 0)) return false;
+    if (take_plain(&ours, tid_offset) != (real.pthread_mutex_trylock(&theirs) == 0)) return false;
     if (memcmp(&ours, &theirs, sizeof ours) != 0) return false;
   }
   return true;
@@ -143,7 +143,7 @@ bool takes_tokens_alike() {
   sem_init(&ours, 0, 1);
   sem_init(&theirs, 0, 1);
   for (int time = 0; time < 2; time++) {
-    if (take_token(&ours) != (sem_trywait(&theirs) == 0)) return false;
+    if (take_token(&ours) != (real.sem_trywait(&theirs) == 0)) return false;
     if (memcmp(&ours, &theirs, sizeof ours) != 0) return false;
   }
   return true;

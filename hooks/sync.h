@@ -109,6 +109,7 @@ struct Until {
     return time->tv_sec < 0 ? Deadline{0, false} : Deadline::at_time(clock, *time);
   }
 };
+constexpr Until for_ever{};
 
 // --- waiting ---
 
@@ -116,7 +117,7 @@ struct Until {
 int lock_slowly(Call call, Fiber* fiber, pthread_mutex_t* mutex, const Until& until);
 
 // As pthread_mutex_lock, by a fiber on a hub.
-inline int lock_mutex(Call call, Fiber* fiber, pthread_mutex_t* mutex, const Until& until = {}) {
+inline int lock_mutex(Call call, Fiber* fiber, pthread_mutex_t* mutex, const Until& until = for_ever) {
   if (__builtin_expect(take_plain(mutex, shortcuts.tid_offset), 1)) return 0;
   return lock_slowly(call, fiber, mutex, until);
 }
@@ -146,6 +147,15 @@ int block_away(Call call, Fiber* fiber, const Deadline& deadline, Attempt attemp
     if (deadline.passed()) return ETIMEDOUT;
     pause_for(call, fiber, pause, Cancellable::no);
   }
+}
+
+// The answer of a try function. A run of EBUSY is somebody spinning: the others' turn, or the holder never gets his.
+inline int spin_watch_lock(Fiber* fiber, int result) {
+  if (result == EBUSY)
+    note_fruitless(fiber);
+  else
+    fiber->fruitless = 0;
+  return result;
 }
 
 // C11's answer for a pthread error number (thrd_err_map of sysdeps/pthread/thrd_priv.h).

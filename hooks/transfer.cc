@@ -45,7 +45,8 @@ ssize_t send_file(Call call, Fiber* fiber, int out, int in, Off* offset, size_t 
   if (!may_wait && d && d->kind == Kind::file) return there(out, in, offset, count);
   if (!may_wait && d && !is_blocking(out, *d)) return spin_watch(fiber, there(out, in, offset, count));
   if (may_wait && d->is_private()) {
-    return until_all(call, fiber, out, count, [&](size_t done) {
+    return until_all(call, fiber, out, count, [&](size_t done, bool blocks) {
+      if (blocks) return there(out, in, offset, count - done);
       return without_blocking(out, [&] { return there(out, in, offset, count - done); });
     });
   }
@@ -54,13 +55,27 @@ ssize_t send_file(Call call, Fiber* fiber, int out, int in, Off* offset, size_t 
   return there(out, in, offset, count);
 }
 
+bool is_ready_to_write(int fd) {
+  pollfd one{fd, POLLOUT, 0};
+  return real.poll(&one, 1, 0) != 0;
+}
+
+// transfer(flags) with SPLICE_F_NONBLOCK first: it answers, or finds what is wrong with the arguments, before any wait.
+// A socket does not know that flag, so a full one is not asked.
 template <class Transfer>
 ssize_t between(Call call, Fiber* fiber, int in, int out, Transfer transfer) {
   test_cancel(fiber);
+  int saved = errno;
+  Descriptor* d = known_descriptor(out);
+  if (!d || !d->is_socket() || is_ready_to_write(out)) {
+    ssize_t result = transfer(SPLICE_F_NONBLOCK);
+    if (result >= 0 || errno != EAGAIN) return result;
+  }
+  errno = saved;
   if (int error = wait_end(call, fiber, in, way_in)) return failed(error);
   if (int error = wait_end(call, fiber, out, way_out)) return failed(error);
   Away away(to_reason(call));
-  return transfer();
+  return transfer(0);
 }
 
 }  // namespace
@@ -80,18 +95,18 @@ HOOK(ssize_t, sendfile64, (int out, int in, off64_t* offset, size_t count)) {
 // splice(2): parks until both ends are ready, then moves on a helper.
 HOOK(ssize_t, splice, (int in, off64_t* in_offset, int out, off64_t* out_offset, size_t size, unsigned flags)) {
   Fiber* fiber = gate<Call::splice>();
-  auto transfer = [&] { return real.splice(in, in_offset, out, out_offset, size, flags); };
-  if (!fiber || !size) return transfer();
-  if (flags & SPLICE_F_NONBLOCK) return spin_watch(fiber, transfer());
+  auto transfer = [&](unsigned more) { return real.splice(in, in_offset, out, out_offset, size, flags | more); };
+  if (!fiber || !size) return transfer(0);
+  if (flags & SPLICE_F_NONBLOCK) return spin_watch(fiber, transfer(0));
   return between(Call::splice, fiber, in, out, transfer);
 }
 
 // tee(2): as splice, between two pipes.
 HOOK(ssize_t, tee, (int in, int out, size_t size, unsigned flags)) {
   Fiber* fiber = gate<Call::tee>();
-  auto transfer = [&] { return real.tee(in, out, size, flags); };
-  if (!fiber || !size) return transfer();
-  if (flags & SPLICE_F_NONBLOCK) return spin_watch(fiber, transfer());
+  auto transfer = [&](unsigned more) { return real.tee(in, out, size, flags | more); };
+  if (!fiber || !size) return transfer(0);
+  if (flags & SPLICE_F_NONBLOCK) return spin_watch(fiber, transfer(0));
   return between(Call::tee, fiber, in, out, transfer);
 }
 

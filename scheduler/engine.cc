@@ -136,23 +136,32 @@ void restart_engine_in_child() {
   kernel_threads = kernel_threads_most = 1;
   // libev must see no fiber: its calls come back through our hooks.
   current = nullptr;
-  for (int i = 1; i < hubs_open; i++) hubs[i]->abandon_in_child();
+  for (int i = 1; i < hubs_open; i++) hubs[i]->abandon_in_child(false);
   hubs_open = 1;
   self->timer_index = -1;
   self->hub = hubs[0];
   self->helper_tid = 0;  // it may have been away
   // The first hub's base is the one that this kernel thread left, or another's, which was running.
   const char* trouble = was_on_first_hub ? nullptr : give_base(*hubs[0], run_hub);
-  if (!trouble) trouble = hubs[0]->restart_in_child(config_.loop);
+  if (!trouble) trouble = hubs[0]->restart_in_child(config_.loop, was_on_first_hub);
   if (trouble) message({"after fork: ", trouble});
   current = self;
+}
+
+void nudge_descriptor(int fd) {
+  if (!engine_started()) return;
+  Critical inside;
+  for (int i = 0; i < hubs_open; i++) hubs[i]->nudge_descriptor(fd);
 }
 
 void forget_descriptor(int fd) {
   if (!engine_started()) return;
   Critical inside;
-  uint32_t ended = end_generation(fd);
-  for (int i = 0; i < hubs_open; i++) hubs[i]->forget_descriptor(fd, ended);
+  EndedLife ended = end_generation(fd);
+  for (uint64_t left = ended.hubs; left; left &= left - 1) {
+    int index = __builtin_ctzll(left);
+    if (index < hubs_open) hubs[index]->forget_descriptor(fd, ended.generation);
+  }
 }
 
 void set_carrier_mask(uint64_t mask) {

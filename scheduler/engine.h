@@ -44,6 +44,8 @@ Hub& hub(int index);
 // The descriptor number is about to die or to mean something else: every fiber that waits for it is woken with
 // Woken::closed, on every hub. Any thread.
 void forget_descriptor(int fd);
+// Every fiber that waits for it looks again. Any thread.
+void nudge_descriptor(int fd);
 
 // From just before a fork until just after it, in the parent and in the child: no other kernel thread is in the middle
 // of a change of what the child will go on with. In a critical section; nothing else of the engine in between.

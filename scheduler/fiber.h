@@ -102,6 +102,7 @@ struct Fiber {
   void* affinity = nullptr;  // cpu_set_t that the program set; null: the process's
   int schedule_policy = 0;
   int schedule_priority = 0;
+  uint8_t calls_in_a_row = 0;         // hooks called since it last stopped running
   uint8_t fruitless = 0;         // runs of non-blocking calls that found nothing (spin-then-wait code)
 
   int* cancel_word = nullptr;         // libc's cancelhandling in the thread block

@@ -57,19 +57,36 @@ void Hub::forget_descriptor(int fd, uint32_t generation) {
     loop_.forget(fd, generation);
     return;
   }
+  tell(fd, generation, false);
+  loop_.forget_from_afar(fd);
+}
+
+void Hub::nudge_descriptor(int fd) {
+  Fiber* fiber = current;
+  if (fiber && fiber->hub.load(std::memory_order_relaxed) == this)
+    loop_.nudge(fd);
+  else
+    tell(fd, 0, true);
+}
+
+void Hub::tell(int fd, uint32_t generation, bool nudge) {
   auto* note = static_cast<Closed*>(malloc(sizeof(Closed)));
-  if (!note) return;  // the waiters learn of it when the number is used again
-  *note = {closed_.load(std::memory_order_relaxed), fd, generation};
+  if (!note) return;  // the waiters learn of a close when the number is used again
+  *note = {closed_.load(std::memory_order_relaxed), fd, generation, nudge};
   while (!closed_.compare_exchange_weak(note->next, note)) {
   }
   if (sleeping_.load(std::memory_order_seq_cst) && sleeping_.exchange(false)) loop_.ring();
 }
 
 void Hub::hear_of_closes() {
+  if (!closed_.load()) return;
   Closed* note = closed_.exchange(nullptr);
   while (note) {
     Closed* next = note->next;
-    loop_.forget(note->fd, note->generation);
+    if (note->nudge)
+      loop_.nudge(note->fd);
+    else
+      loop_.forget(note->fd, note->generation);
     free(note);
     note = next;
   }
@@ -186,7 +203,7 @@ void Hub::share_work() {
 void Hub::run() {
   for (;;) {
     apply_mask();
-    if (closed_.load(std::memory_order_relaxed)) hear_of_closes();
+    hear_of_closes();
     deliver_inbox();
     expire_timers();
     deliver_inbox();
@@ -211,17 +228,18 @@ void Hub::tell_sleep() {
   trace({"hub ", Decimal(index_), " waits"});
 }
 
-void Hub::abandon_in_child() {
+void Hub::abandon_in_child(bool intact) {
   first_ready_ = last_ready_ = nullptr;
   inbox_ = nullptr;
   sleeping_ = false;
   load_ = 0;
   timers_.clear();
-  loop_.close();
+  closed_ = nullptr;
+  loop_.close(intact);
 }
 
-const char* Hub::restart_in_child(LoopKind kind) {
-  abandon_in_child();
+const char* Hub::restart_in_child(LoopKind kind, bool intact) {
+  abandon_in_child(intact);
   counters = {};
   for (CallCounters& call : calls) call = {};
   return loop_.open(kind, *this);

@@ -49,6 +49,7 @@ class Hub {
 
   // --- hub's kernel thread (loop callbacks, wakes among its own fibers) ---
   void wake_local(Wait& wait, Woken how);
+  void hear_of_closes();
   void note_awake() { sleeping_.store(false, std::memory_order_relaxed); }
   void clock_was_set() { timers_.clock_was_set(); }
   void forget_timer(Fiber& fiber) { timers_.remove(fiber); }
@@ -62,14 +63,17 @@ class Hub {
   void drop_in(Fiber& fiber);  // into the inbox; the fiber must not be in any list
   // The descriptor's generation ended: whoever waits for it here hears of it.
   void forget_descriptor(int fd, uint32_t generation);
+  // Whoever waits for the descriptor here looks again (Woken::ready).
+  void nudge_descriptor(int fd);
   void ring() { loop_.ring(); }
   int load() const { return load_.load(std::memory_order_relaxed); }
   int index() const { return index_; }
   bool owns(int fd) const { return loop_.owns(fd); }
 
   // In a fork's child, with `current` null: empties everything and opens a new loop / only closes the loop.
-  const char* restart_in_child(LoopKind kind);  // null, or why not
-  void abandon_in_child();
+  const char* restart_in_child(LoopKind kind, bool intact);  // null, or why not
+  Loop& loop() { return loop_; }
+  void abandon_in_child(bool intact);
 
   Context base_;  // the carrier's own context while a fiber runs
   Counters counters;
@@ -85,7 +89,6 @@ class Hub {
   void expire_timers();
   void share_work();
   bool prepare_to_sleep();
-  void hear_of_closes();
   void tell_sleep();
 
   int index_ = 0;
@@ -96,7 +99,9 @@ class Hub {
     Closed* next;
     int fd;
     uint32_t generation;
+    bool nudge;  // it lives on
   };
+  void tell(int fd, uint32_t generation, bool nudge);
   std::atomic<Closed*> closed_{nullptr};  // told by other kernel threads
   std::atomic<bool> sleeping_{false};
   std::atomic<int> load_{0};  // fibers ready here

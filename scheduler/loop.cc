@@ -10,7 +10,11 @@
 //    forget() stops the watcher; ev_io_set on the next start carries EV__IOFDSET, which makes libev add it again;
 //  - libev rounds waiting to a millisecond (and to 59.7 s at most): deadlines come from a timerfd;
 //  - a level-triggered event without a taker would spin: it takes its direction out of the watcher;
-//  - in a forked child the epoll descriptor is the parent's: close() destroys ours without epoll_ctl.
+//  - in a forked child the epoll descriptor is the parent's: close() destroys ours without epoll_ctl;
+//  - a description that lives on elsewhere (a duplicate, a forked child) goes on giving events after its number was
+//    closed here, and libev then builds a new epoll set: forget() takes the number out itself, before the close;
+//  - libev aborts when it tells the kernel of a number that is closed. So whoever closes tells each hub that knows the
+//    number first, and waits while that hub is settling: from hearing of closes until the kernel knows all it watches.
 #include "scheduler/loop.h"
 
 #include <dlfcn.h>
@@ -21,12 +25,12 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/timerfd.h>
 
 #include "scheduler/check.h"
 #include "scheduler/deadline.h"
+#include "scheduler/descriptors.h"
+#include "scheduler/engine.h"
 #include "scheduler/engine.h"
 #include "scheduler/hub.h"
 #include "scheduler/sys.h"
@@ -38,7 +42,10 @@ struct Slot {
   ev_io watcher;
   IoSource* first;
   uint8_t ways;         // what the watcher asks for
+  bool starting;        // in starting_: libev has yet to tell the kernel
+  bool in_kernel;       // libev tells the kernel of starts only, not of stops
   uint32_t generation;  // of the descriptor that it was registered for
+  Slot* next_starting;
 };
 
 namespace {
@@ -48,7 +55,7 @@ constexpr int slots_per_chunk = 64;
 // The functions of libev that we use, loaded by name.
 #define EV_FUNCTIONS(X)                                                                        \
   X(ev_loop_new) X(ev_loop_destroy) X(ev_run) X(ev_io_start) X(ev_io_stop) X(ev_supported_backends) \
-  X(ev_recommended_backends) X(ev_set_allocator)
+  X(ev_set_loop_release_cb) X(ev_set_userdata) X(ev_userdata)
 struct Ev {
 #define X(name) decltype(&::name) name;
   EV_FUNCTIONS(X)
@@ -80,45 +87,7 @@ unsigned backend_flags(LoopKind kind) {
 }
 
 std::atomic<bool> opening{false};
-constexpr int most_own = 512;
-std::atomic<int> own_descriptors[most_own];  // fd + 1; -1: free again; 0: never used
-
-void note_own(int fd) {
-  for (auto& place : own_descriptors) {
-    int value = place;
-    if (value <= 0 && place.compare_exchange_strong(value, fd + 1)) return;
-  }
-}
-void forget_own(int fd) {
-  for (auto& place : own_descriptors)
-    if (place == fd + 1) place = -1;  // not 0: the search ends at the first place never used
-}
-void drop_own(int fd) {
-  if (fd < 0) return;
-  forget_own(fd);
-  sys::close(fd);
-}
 int last_adopted = -1;
-
-constexpr int generations_per_chunk = 1 << 14;
-std::atomic<std::atomic<uint32_t>*> generations[256];  // four million numbers
-
-std::atomic<uint32_t>* generation_cell(int fd) {
-  if (fd < 0 || fd >= generations_per_chunk * 256) return nullptr;
-  auto& chunk = generations[fd / generations_per_chunk];
-  auto* cells = chunk.load(std::memory_order_acquire);
-  if (!cells) {
-    size_t bytes = sizeof(std::atomic<uint32_t>) * generations_per_chunk;
-    void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) return nullptr;
-    auto* fresh = static_cast<std::atomic<uint32_t>*>(memory);
-    if (chunk.compare_exchange_strong(cells, fresh))
-      cells = fresh;
-    else
-      munmap(memory, bytes);
-  }
-  return &cells[fd % generations_per_chunk];
-}
 
 struct Watchers {
   ev_io bell, timer, step;
@@ -126,45 +95,22 @@ struct Watchers {
 
 }  // namespace
 
-uint32_t generation_of(int fd) {
-  auto* cell = generation_cell(fd);
-  return cell ? cell->load(std::memory_order_relaxed) : 0;
+// libev opens its epoll descriptor in ev_loop_new, and anew in ev_run when the old set cannot be mended.
+static Loop* loop_turning_here() {
+  if (current) return nullptr;
+  for (int i = 0; i < hub_count(); i++)
+    if (hub(i).base_.thread_block == this_thread_block()) return &hub(i).loop();
+  return nullptr;
 }
 
-uint32_t end_generation(int fd) {
-  auto* cell = generation_cell(fd);
-  return cell ? cell->fetch_add(1, std::memory_order_seq_cst) : 0;
-}
-
-bool is_opening_loop() { return opening.load(std::memory_order_relaxed); }
-
-bool is_our_descriptor(int fd) {
-  for (auto& place : own_descriptors) {
-    int value = place.load(std::memory_order_relaxed);
-    if (value == fd + 1 && fd >= 0) return true;
-    if (!value) return false;
-  }
-  return false;
-}
+bool is_opening_loop() { return opening.load(std::memory_order_relaxed) || loop_turning_here(); }
 
 int adopt_loop_descriptor(int fd) {
   last_adopted = to_high_number(fd);
   if (last_adopted >= 0) note_own(last_adopted);
+  if (!opening)
+    if (Loop* loop = loop_turning_here()) loop->replace_epoll(last_adopted);
   return last_adopted;
-}
-
-int to_high_number(int fd) {
-  if (fd < 0) return fd;
-  rlimit limit{};
-  sys::call(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, sys::as_long(&limit));
-  // High, but not at the limit itself: tables are indexed by the number.
-  long from = static_cast<long>(limit.rlim_cur) - 64;
-  if (from > 960) from = 960;
-  if (from < 16) return fd;
-  long high = sys::call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, from);
-  if (high < 0) return fd;
-  sys::close(fd);
-  return static_cast<int>(high);
 }
 
 struct Callbacks {
@@ -223,6 +169,11 @@ struct Callbacks {
               sys::as_long(&far), 0);
   }
 
+  // Before libev waits.
+  static void settled(struct ::ev_loop* loop) noexcept {
+    static_cast<Loop*>(ev.ev_userdata(loop))->settling_.store(false, std::memory_order_release);
+  }
+
   static void start(ev_io& watcher, struct ::ev_loop* loop, Loop& self, int fd,
                     void (*act)(struct ::ev_loop*, ev_io*, int)) {
     memset(&watcher, 0, sizeof watcher);
@@ -243,6 +194,8 @@ const char* Loop::open(LoopKind kind, Hub& hub) {
   epoll_ = last_adopted;
   last_adopted = -1;
   if (!loop_) return "libev cannot open an event loop";
+  ev.ev_set_userdata(loop_, this);
+  ev.ev_set_loop_release_cb(loop_, Callbacks::settled, nullptr);
   bell_ = to_high_number(
       static_cast<int>(sys::call(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK)));
   timer_ = to_high_number(static_cast<int>(
@@ -259,15 +212,21 @@ const char* Loop::open(LoopKind kind, Hub& hub) {
   return nullptr;
 }
 
-void Loop::close() {
+void Loop::close(bool intact) {
   if (!loop_) return;
-  ev.ev_loop_destroy(loop_);
+  int epoll = epoll_;
+  if (epoll >= 0) forget_own(epoll);
+  if (intact)
+    ev.ev_loop_destroy(loop_);
+  else if (epoll >= 0)
+    sys::close(epoll);
   loop_ = nullptr;
-  if (epoll_ >= 0) forget_own(epoll_);
-  drop_own(bell_);
-  drop_own(timer_);
-  drop_own(step_);
+  close_own(bell_);
+  close_own(timer_);
+  close_own(step_);
   epoll_ = bell_ = timer_ = step_ = -1;
+  settling_ = false;
+  starting_ = nullptr;
   for (int i = 0; i < chunk_count_; i++) free(chunks_[i]);
   free(chunks_);
   chunks_ = nullptr;
@@ -302,15 +261,22 @@ void Loop::set_ways(Slot& slot, int fd, uint8_t ways) {
   if (slot.ways) ev.ev_io_stop(loop_, &slot.watcher);
   slot.ways = ways;
   if (!ways) return;
+  slot.in_kernel = true;
+  if (!slot.starting) {
+    slot.starting = true;
+    slot.next_starting = starting_;
+    starting_ = &slot;
+  }
   ev_io_set(&slot.watcher, fd, ways);
   ev.ev_io_start(loop_, &slot.watcher);
 }
 
 void Loop::arm(IoSource& source) {
   Slot& slot = *slot_of(source.fd);
+  note_hub(source.fd, hub_->index());
   uint32_t generation = generation_of(source.fd);
   if (slot.generation != generation) {
-    forget(source.fd, slot.generation);
+    let_go(slot);
     slot.generation = generation;
   }
   source.next = slot.first;
@@ -327,14 +293,47 @@ void Loop::disarm(IoSource& source) {
   source.link = nullptr;
 }
 
+void Loop::nudge(int fd) {
+  int chunk = fd / slots_per_chunk;
+  if (fd < 0 || chunk >= chunk_count_ || !chunks_[chunk]) return;
+  for (IoSource* source = chunks_[chunk][fd % slots_per_chunk].first; source; source = source->next)
+    hub_->wake_local(*source->wait, Woken::ready);
+}
+
 void Loop::forget(int fd, uint32_t generation) {
   int chunk = fd / slots_per_chunk;
   if (fd < 0 || chunk >= chunk_count_ || !chunks_[chunk]) return;
   Slot& slot = chunks_[chunk][fd % slots_per_chunk];
   if (slot.generation != generation) return;
-  if (slot.ways) set_ways(slot, fd, 0);
+  forget_hub(fd, hub_->index());
+  if (slot.in_kernel && epoll_ >= 0) sys::call(SYS_epoll_ctl, epoll_, EPOLL_CTL_DEL, fd, 0);
+  slot.in_kernel = false;
+  let_go(slot);
+}
+
+void Loop::let_go(Slot& slot) {
+  if (slot.ways) set_ways(slot, slot.watcher.fd, 0);
   for (IoSource* source = slot.first; source; source = source->next)
     hub_->wake_local(*source->wait, Woken::closed);
+}
+
+void Loop::forget_from_afar(int fd) {
+  int epoll = epoll_;
+  if (epoll >= 0) sys::call(SYS_epoll_ctl, epoll, EPOLL_CTL_DEL, fd, 0);
+  while (settling_.load()) sys::call(SYS_sched_yield);
+}
+
+void Loop::drop_dead_starts() {
+  while (Slot* slot = starting_) {
+    starting_ = slot->next_starting;
+    slot->starting = false;
+    if (slot->ways && sys::call(SYS_fcntl, slot->watcher.fd, F_GETFD) == -EBADF) let_go(*slot);
+  }
+}
+
+void Loop::replace_epoll(int fd) {
+  forget_own(epoll_);
+  epoll_ = fd;
 }
 
 void Loop::set_timer(int64_t due) {
@@ -348,6 +347,10 @@ void Loop::set_timer(int64_t due) {
 
 void Loop::turn(bool block, int64_t due) {
   if (block && due != INT64_MAX) set_timer(due);
+  // Ends in Callbacks::settled, when the kernel knows all that we watch.
+  settling_.store(true);
+  hub_->hear_of_closes();
+  drop_dead_starts();
   ev.ev_run(loop_, block ? EVRUN_ONCE : EVRUN_NOWAIT);
 }
 

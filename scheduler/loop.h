@@ -5,8 +5,11 @@
 // nobody wants is it taken out. Hub's kernel thread only, except ring().
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+
+#include "scheduler/descriptors.h"
 
 struct ev_loop;  // libev's
 
@@ -22,16 +25,23 @@ class Loop {
  public:
   // Null, or why there is no such loop here.
   const char* open(LoopKind kind, Hub& hub);
-  void close();  // in a fork's child: drops everything without touching the parent's kernel objects
+  // In a fork's child: drops everything without touching the parent's kernel objects. intact: no other kernel thread was
+  // in the middle of a turn; else libev's memory is left.
+  void close(bool intact);
 
   void arm(IoSource& source);     // source.wait gets a wake when one of its ways is ready
   void disarm(IoSource& source);  // only its wait is forgotten; the registration stays (lazy)
   // The number's `generation` ended (see end_generation): wakes its waits with Woken::closed.
   void forget(int fd, uint32_t generation);
+  void nudge(int fd);  // wakes its waits with Woken::ready
+  // The part of forget() that another kernel thread does itself, after it told the hub: the kernel hears of it, and the
+  // caller may close the number when this returns.
+  void forget_from_afar(int fd);
 
   // Runs libev once. block: sleep until an event or `due` (steady ns).
   void turn(bool block, int64_t due);
   void ring();  // makes a sleeping turn() return. Any thread, signal handlers too.
+  void replace_epoll(int fd);  // libev has opened a new one
   void follow_realtime();  // from now on hears of CLOCK_REALTIME being set
 
   bool owns(int fd) const { return fd >= 0 && (fd == epoll_ || fd == bell_ || fd == timer_ || fd == step_); }
@@ -40,27 +50,23 @@ class Loop {
   friend struct Callbacks;
   Slot* slot_of(int fd);
   void set_ways(Slot& slot, int fd, uint8_t ways);
+  void let_go(Slot& slot);
+  void drop_dead_starts();
   void set_timer(int64_t due);
   struct ::ev_loop* loop_ = nullptr;
   Hub* hub_ = nullptr;
   Slot** chunks_ = nullptr;
   int chunk_count_ = 0;
   int epoll_ = -1, bell_ = -1, timer_ = -1, step_ = -1;
-  int64_t timer_due_ = 0;  // what timer_ is set to; 0: not set
+  std::atomic<bool> settling_{false};
+  Slot* starting_ = nullptr;  // watchers that libev has yet to tell the kernel of
+  int64_t timer_due_ = 0;     // what timer_ is set to; 0: not set
   void* watchers_ = nullptr;
 };
-
-// A descriptor number means something else after each close. The generation tells the lives apart, so that a hub that
-// has not yet heard of a close never takes the old registration for the new descriptor's. end_generation() returns the
-// one that ended. Any thread.
-uint32_t generation_of(int fd);
-uint32_t end_generation(int fd);
 
 // libev opens its epoll descriptor through libc's epoll_create1, i.e. through our hook: the hook asks this, and gives
 // such a descriptor a high number that closefrom-style daemons do not hit.
 bool is_opening_loop();
 int adopt_loop_descriptor(int fd);
-int to_high_number(int fd);  // moves an own descriptor up; returns the new number
-bool is_our_descriptor(int fd);  // an event loop's: hidden from close, close_range and dup2
 
 }  // namespace coro

@@ -160,6 +160,7 @@ void Hub::park(Wait& wait) {
   }
   wait.arm(*this);
   fiber.state = State::parked;
+  fiber.calls_in_a_row = 0;
   // A signal or a cancellation that came before the epoch was armed has found nobody to wake.
   if (wait.cancellable_ == Cancellable::yes && fiber.is_cancelled())
     wake(fiber, wait.epoch_, Woken::cancelled);

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scheduler/descriptors.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+#include <atomic>
+
+#include "scheduler/sys.h"
+
+namespace coro {
+namespace {
+
+constexpr int most_own = 512;
+std::atomic<int> own[most_own];  // fd + 1; -1: free again; 0: never used
+
+struct Life {
+  std::atomic<uint32_t> generation;
+  std::atomic<uint64_t> hubs;
+};
+constexpr int lives_per_chunk = 1 << 14;
+constexpr int most_chunks = 256;  // four million numbers
+std::atomic<Life*> lives[most_chunks];
+
+Life* life_of(int fd) {
+  if (fd < 0 || fd >= lives_per_chunk * most_chunks) return nullptr;
+  auto& chunk = lives[fd / lives_per_chunk];
+  Life* present = chunk.load(std::memory_order_acquire);
+  if (!present) {
+    size_t bytes = sizeof(Life) * lives_per_chunk;
+    void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) return nullptr;
+    auto* fresh = static_cast<Life*>(memory);
+    if (chunk.compare_exchange_strong(present, fresh))
+      present = fresh;
+    else
+      munmap(memory, bytes);
+  }
+  return &present[fd % lives_per_chunk];
+}
+
+}  // namespace
+
+uint32_t generation_of(int fd) {
+  Life* life = life_of(fd);
+  return life ? life->generation.load() : 0;
+}
+
+EndedLife end_generation(int fd) {
+  Life* life = life_of(fd);
+  if (!life) return {};
+  uint32_t ended = life->generation.fetch_add(1);
+  return {ended, life->hubs.load()};
+}
+
+void note_hub(int fd, int index) {
+  Life* life = life_of(fd);
+  uint64_t bit = uint64_t{1} << index;
+  if (life && !(life->hubs.load(std::memory_order_relaxed) & bit)) life->hubs.fetch_or(bit);
+}
+
+void forget_hub(int fd, int index) {
+  if (Life* life = life_of(fd)) life->hubs.fetch_and(~(uint64_t{1} << index));
+}
+
+void note_own(int fd) {
+  for (auto& place : own) {
+    int value = place;
+    if (value <= 0 && place.compare_exchange_strong(value, fd + 1)) return;
+  }
+}
+
+void forget_own(int fd) {
+  for (auto& place : own)
+    if (place == fd + 1) place = -1;  // not 0: the search ends at the first place never used
+}
+
+void close_own(int fd) {
+  if (fd < 0) return;
+  forget_own(fd);
+  sys::close(fd);
+}
+
+bool is_our_descriptor(int fd) {
+  for (auto& place : own) {
+    int value = place.load(std::memory_order_relaxed);
+    if (value == fd + 1 && fd >= 0) return true;
+    if (!value) return false;
+  }
+  return false;
+}
+
+int to_high_number(int fd) {
+  if (fd < 0) return fd;
+  rlimit limit{};
+  sys::call(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, sys::as_long(&limit));
+  // High, but not at the limit itself: tables are indexed by the number.
+  long from = static_cast<long>(limit.rlim_cur) - 64;
+  if (from > 960) from = 960;
+  if (from < 16) return fd;
+  long high = sys::call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, from);
+  if (high < 0) return fd;
+  sys::close(fd);
+  return static_cast<int>(high);
+}
+
+}  // namespace coro

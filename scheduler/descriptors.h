@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the engine keeps by descriptor number: which life the number is in, which hubs know it, and which numbers are the
+// engine's own. Any thread.
+#pragma once
+
+#include <cstdint>
+
+namespace coro {
+
+// A number means something else after each close. The generation tells the lives apart, so that a hub that has not yet
+// heard of a close never takes the old registration for the new descriptor's.
+uint32_t generation_of(int fd);
+
+struct EndedLife {
+  uint32_t generation = 0;
+  uint64_t hubs = 0;  // bit i: hub i may have a registration of it, and must hear
+};
+// Begins the number's next life.
+EndedLife end_generation(int fd);
+
+// Said by hub `index` itself: before it looks at the generation of what it registers, so that either the closer sees
+// the hub or the hub sees the new generation; and when it has let go.
+void note_hub(int fd, int index);
+void forget_hub(int fd, int index);
+
+// The engine's own descriptors: hidden from the program's close, close_range and dup2.
+void note_own(int fd);
+void forget_own(int fd);
+void close_own(int fd);  // does nothing with -1
+bool is_our_descriptor(int fd);
+
+// Moves a descriptor (close-on-exec) to a number that closefrom-style daemons do not hit; returns the new number.
+int to_high_number(int fd);
+
+}  // namespace coro
