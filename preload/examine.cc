@@ -78,8 +78,8 @@ void print_machine() {
   print_row("FSGSBASE", machine.fsgsbase ? "yes: a switch makes no system call"
                                          : "no: every switch costs one system call (arch_prctl)");
   print_row("seccomp", machine.seccomp
-                           ? "yes: blocking calls made inside libc can be caught"
-                           : "denied: blocking calls made inside libc will hold up their hub");
+                           ? "yes (for calls that block inside libc; not used yet)"
+                           : "denied (for calls that block inside libc; not used yet)");
   print_row("guards", machine.light_guards
                           ? "MADV_GUARD_INSTALL: guard pages cost no memory mapping"
                           : "mprotect: two mappings a stack (Linux 6.13 has a lighter way)");
