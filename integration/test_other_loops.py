@@ -33,8 +33,8 @@ def test_two_hundred_guests_of_one_loop(world, start, loop):
 
 def start_redis(start, tmp_path, inside):
     port = free_port()
-    process = start(["redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", tmp_path, "--save", "",
-                     "--io-threads", 2], inside=inside)
+    process = start(["redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", tmp_path, "--save", ""],
+                    inside=inside)
     wait_until_connectable(process, port)
     return process, port
 
