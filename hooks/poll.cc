@@ -70,7 +70,7 @@ int nest(const pollfd* fds, nfds_t count) {
 
 void unnest(int nested) {
   if (nested < 0) return;
-  forget_descriptor(nested);
+  forget_own_descriptor(nested);
   sys::close(nested);
 }
 

@@ -42,7 +42,7 @@ int to_handle(long fd) {
 
 void close_handle(int handle) {
   note_handle(handle, false);
-  forget_descriptor(handle);
+  forget_own_descriptor(handle);
   sys::close(handle);
 }
 

@@ -40,6 +40,15 @@ Outcome wait_descriptor(Call call, Fiber* fiber, int fd, uint8_t ways, const Dea
   }
 }
 
+int error_of_sender(int fd, bool started) {
+  pollfd one{fd, POLLOUT, 0};
+  if (real.poll(&one, 1, 0) != 1 || !(one.revents & POLLERR)) return 0;
+  if (started) return EPIPE;
+  int error = 0;
+  socklen_t length = sizeof error;
+  return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0 ? 0 : error;
+}
+
 Outcome wait_until(Call call, Fiber* fiber, const Deadline& deadline, Rule rule) {
   for (;;) {
     Woken woken;

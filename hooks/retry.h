@@ -67,6 +67,10 @@ inline ssize_t note_drained(int fd, ssize_t result) {
   return result;
 }
 
+// What a sender that was blocked hears of an error on its socket: the error itself, where a fresh call would first see
+// that the peer is gone (EPIPE). `started`: part is sent, so the error is left for the next call; any value ends this one.
+int error_of_sender(int fd, bool started);
+
 // What is left of an array of buffers after the first `done` bytes; at most 64 of them, which is a valid partial call.
 class VectorTail {
  public:
@@ -120,6 +124,8 @@ auto until_ready(Call call, Fiber* fiber, int fd, uint8_t way, size_t asked, Att
     Outcome outcome = wait_descriptor(call, fiber, fd, way, deadline, rule);
     if (int error = to_errno(outcome)) return failed(error);
     d->drained &= ~way;
+    if (way == way_out && d->kind == Kind::stream)
+      if (int error = error_of_sender(fd, most == Rule::interrupts)) return failed(error);
     auto result = attempt(false);
     tell(call, fd, result);
     if (result >= 0 || errno != EAGAIN) return answer(result);

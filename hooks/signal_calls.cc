@@ -186,7 +186,7 @@ Got wait_for_signal(Call call, Fiber* fiber, const sigset_t& set, const Deadline
     woken = fiber->pending_signals.load() & to_mask(set) ? Woken::ready : wait.park();
   }
   if (fd >= 0) {
-    forget_descriptor(fd);
+    forget_own_descriptor(fd);
     sys::close(fd);
   }
   if (woken == Woken::signal && fiber->pending_signals.load() & to_mask(set)) return Got::again;
@@ -296,6 +296,20 @@ HOOK(int, sigaltstack, (const stack_t* stack, stack_t* old)) {
 
 namespace {
 
+// Signals that some signalfd takes. One that every fiber blocks then waits in the kernel, where the descriptor sees it.
+uint64_t signalfds_take = 0;
+
+}  // namespace
+
+// signalfd(2): as libc; noted, because the descriptor cannot see what is pending for a fiber.
+HOOK(int, signalfd, (int fd, const sigset_t* set, int flags)) {
+  int result = real.signalfd(fd, set, flags);
+  if (result >= 0) signalfds_take |= to_mask(*set);
+  return result;
+}
+
+namespace {
+
 // What pthread_kill does to a fiber with a valid signal number.
 int kill_fiber(Fiber& target, int signal, int code, sigval value) {
   if (is_ended(target)) return 0;
@@ -313,6 +327,10 @@ int kill_fiber(Fiber& target, int signal, int code, sigval value) {
     uint64_t old = sys::set_signal_mask(sys::signal_mask() & ~bit_of(signal));
     sys::call(SYS_tgkill, sys::getpid(), sys::gettid(), signal);
     sys::set_signal_mask(old);
+    return 0;
+  }
+  if (blocked && signalfds_take & carrier_mask() & bit_of(signal) && !(target.awaited & bit_of(signal))) {
+    sys::call(SYS_tgkill, sys::getpid(), sys::gettid(), signal);
     return 0;
   }
   int error;

@@ -154,14 +154,24 @@ void nudge_descriptor(int fd) {
   for (int i = 0; i < hubs_open; i++) hubs[i]->nudge_descriptor(fd);
 }
 
-void forget_descriptor(int fd) {
-  if (!engine_started()) return;
-  Critical inside;
+static void tell_hubs_of_end(int fd) {
   EndedLife ended = end_generation(fd);
   for (uint64_t left = ended.hubs; left; left &= left - 1) {
     int index = __builtin_ctzll(left);
     if (index < hubs_open) hubs[index]->forget_descriptor(fd, ended.generation);
   }
+}
+
+void forget_descriptor(int fd) {
+  if (!engine_started()) return;
+  Critical inside;
+  tell_hubs_of_end(fd);
+}
+
+void forget_own_descriptor(int fd) {
+  Critical::enter(current);
+  tell_hubs_of_end(fd);
+  Critical::leave(current);
 }
 
 void set_carrier_mask(uint64_t mask) {

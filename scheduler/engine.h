@@ -44,6 +44,8 @@ Hub& hub(int index);
 // The descriptor number is about to die or to mean something else: every fiber that waits for it is woken with
 // Woken::closed, on every hub. Any thread.
 void forget_descriptor(int fd);
+// The same, for a descriptor of ours after a wait: the handlers that ended the wait are still to be run by the hook.
+void forget_own_descriptor(int fd);
 // Every fiber that waits for it looks again. Any thread.
 void nudge_descriptor(int fd);
 
