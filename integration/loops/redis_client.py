@@ -22,9 +22,11 @@ store = redis.Redis(port=int(sys.argv[1]), socket_timeout=20)
 
 
 def in_threads(count, function):
-    results = [None] * count
+    """Runs function(0), function(1) ... each in a thread, all of them alive at once."""
+    results, all_here = [None] * count, threading.Barrier(count)
 
     def run(number):
+        all_here.wait(20)
         results[number] = function(number)
     threads = [threading.Thread(target=run, args=(number,)) for number in range(count)]
     for thread in threads:
