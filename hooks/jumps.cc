@@ -16,6 +16,7 @@ extern "C" __attribute__((used, visibility("hidden"))) auto coro_before_sigsetjm
     -> decltype(real.__sigsetjmp) {
   resolve_real();
   Fiber* fiber = saves ? on_hub() : nullptr;
+  Critical inside;
   if (fiber) fiber->hub.load(std::memory_order_relaxed)->lend_mask(fiber->blocked);
   return real.__sigsetjmp;
 }
@@ -26,6 +27,7 @@ void before_jump(const __jmp_buf_tag* target) {
   uint64_t mask = to_mask(target->__saved_mask);
   set_blocked(*fiber, mask);
   // libc is about to give the kernel this mask.
+  Critical inside;
   if (Hub* hub = fiber->hub.load(std::memory_order_relaxed)) hub->lend_mask(mask);
 }
 

@@ -206,6 +206,16 @@ void deliver_signals_here() {
   if (fiber && !fiber->critical.load(std::memory_order_relaxed)) run_handlers(fiber);
 }
 
+namespace {
+
+// The kernel thread that a fiber has for itself: a helper, or what it kept when it lost its hub. 0: it is on a hub.
+int kernel_thread_of(const Fiber& fiber) {
+  int helper = away_on(fiber);
+  return helper ? helper : fiber.orphan_tid.load(std::memory_order_relaxed);
+}
+
+}  // namespace
+
 int send_to_fiber(Fiber& fiber, int signal, const siginfo_t& info) {
   uint64_t bit = bit_of(signal);
   bool queues = signal >= 34;  // real-time signals; the others coalesce
@@ -217,7 +227,7 @@ int send_to_fiber(Fiber& fiber, int signal, const siginfo_t& info) {
     if (fiber.awaited & bit) wake_present_wait(fiber, Woken::signal);
     return 0;
   }
-  if (int helper = away_on(fiber)) {
+  if (int helper = kernel_thread_of(fiber)) {
     // The trampoline on that kernel thread finds the pending bit.
     if (&fiber != current) sys::call(SYS_tgkill, sys::getpid(), helper, signal);
   } else {
@@ -261,7 +271,7 @@ void trampoline(int signal, siginfo_t* info, void* context) {
     Fiber* target = self && is_directed(signal, info) ? self : choose(bit_of(signal));
     if (!target) target = main_fiber();
     bool here = target == self && target && !self->critical.load(std::memory_order_relaxed);
-    bool announced = here && self->pending_signals.load() & bit_of(signal) && away_on(*self);
+    bool announced = here && self->pending_signals.load() & bit_of(signal) && kernel_thread_of(*self);
     if (here && announced) {
       run_handlers(self);  // sent here by send_to_fiber
     } else if (here && !(self->blocked & bit_of(signal))) {

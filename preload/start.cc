@@ -132,12 +132,13 @@ void at_unload();
 
 #define START(function) function();
 
-// The order matters; each line says why it stands where it does.
-__attribute__((constructor(101))) void start() {
+// The order matters; each line says why it stands where it does. Linked with -z initfirst: before every other library's
+// constructor, libc's own included, which sets environ.
+__attribute__((constructor(101))) void start(int, char**, char** environment) {
   KeepErrno keep;
-  START(resolve_real)            // first: everything below may call libc through the table
-  START([] { parse_options(environ); })  // before anything that asks an option
-  START(watch_forks)  // before the program's own pthread_atfork: our child handler must run first
+  START(watch_forks)   // first: dlsym may call a malloc that registers fork handlers of its own, and ours must be before
+  START(resolve_real)  // everything below may call libc through the table
+  START([&] { parse_options(environment); })  // before anything that asks an option
 }
 
 __attribute__((destructor)) void at_unload() { report_at_exit(); }

@@ -11,6 +11,10 @@
 // Between the FS base's change and the jump, code of the old stack runs with the new thread block: those are two
 // instructions without a memory access through %fs, and a signal handler that lands there sees a fiber in a critical
 // section (or no fiber: a hub) and defers. This file is compiled without stack protector.
+//
+// ASan: it finds its thread, and with it the stack's bounds, by thread-specific data, that is, behind the FS base. A
+// switch therefore brings the right thread along, or none on a fiber; __sanitizer_start_switch_fiber would give main's
+// thread a fiber's bounds. All that is left to say is that a stack begins anew.
 #include "scheduler/context.h"
 
 #include <asm/prctl.h>
@@ -23,7 +27,7 @@
 #include "scheduler/sys.h"
 
 #if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/common_interface_defs.h>
+#include <sanitizer/asan_interface.h>
 #endif
 
 namespace coro {
@@ -37,7 +41,6 @@ struct Departure {
   Context* from;
   Context* to;
   After after;
-  void* fake_stack;
 };
 
 __attribute__((target("fsgsbase"))) inline void set_fs_base(void* block) {
@@ -57,9 +60,6 @@ void first_entry(fc::transfer_t transfer) {
   // The unwinder and debuggers stop here: this frame has no caller.
   __asm__ volatile(".cfi_undefined rip");
   Departure departure = arrive(transfer);
-#if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_finish_switch_fiber(nullptr, nullptr, nullptr);
-#endif
   Context* here = departure.to;
   if (departure.after.act) departure.after.act(departure.after.argument);
   here->entry(here->argument);
@@ -81,21 +81,16 @@ void make_context(Context& context, void* bottom, size_t size, void* thread_bloc
   context.thread_block = thread_block;
   context.entry = entry;
   context.argument = argument;
-  context.stack_bottom = bottom;
-  context.stack_size = size;
+#if defined(__SANITIZE_ADDRESS__)
+  __asan_unpoison_memory_region(bottom, size);  // of the frames of the last life, which never returned
+#endif
   context.stack_pointer = fc::make_fcontext(static_cast<char*>(bottom) + size, size, first_entry);
 }
 
 __attribute__((noinline)) void switch_context(Context& from, Context& to, After after) {
-  Departure departure{&from, &to, after, nullptr};
-#if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_start_switch_fiber(&departure.fake_stack, to.stack_bottom, to.stack_size);
-#endif
+  Departure departure{&from, &to, after};
   set_fs_base(to.thread_block);
   fc::transfer_t transfer = fc::jump_fcontext(to.stack_pointer, &departure);
-#if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_finish_switch_fiber(departure.fake_stack, nullptr, nullptr);
-#endif
   Departure arrival = arrive(transfer);
   if (arrival.after.act) arrival.after.act(arrival.after.argument);
 }

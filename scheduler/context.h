@@ -14,8 +14,6 @@ struct Context {
   void* thread_block = nullptr;   // its FS base; set once
   void (*entry)(void*) = nullptr;  // first run only
   void* argument = nullptr;
-  const void* stack_bottom = nullptr;  // for the sanitizers
-  size_t stack_size = 0;
 };
 
 // What must happen only after the leaving context's stack is really left: runs first thing on the context that is

@@ -15,6 +15,7 @@ namespace coro {
 inline int64_t to_nanoseconds(const timespec& t) {
   constexpr int64_t most = INT64_MAX / 1'000'000'000 - 1;
   if (t.tv_sec >= most) return INT64_MAX;
+  if (t.tv_sec <= -most / 2) return INT64_MIN / 2;  // half, so that a distance from it fits too
   return t.tv_sec * int64_t{1'000'000'000} + t.tv_nsec;
 }
 

@@ -4,9 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "scheduler/carrier.h"
 #include "scheduler/check.h"
 #include "scheduler/offload.h"
 #include "scheduler/spinlock.h"
+#include "scheduler/supervisor.h"
 #include "scheduler/sys.h"
 #include "scheduler/thread_block.h"
 #include "scheduler/wait_queue.h"
@@ -14,6 +16,7 @@
 namespace coro {
 
 void adopt_main_fiber(Fiber& fiber, Hub& hub);
+int new_tid();
 void forget_other_fibers(Fiber& survivor);
 EngineNumbers fiber_numbers();
 
@@ -33,7 +36,7 @@ std::atomic<int> kernel_threads{1}, kernel_threads_most{1};
 const char* give_base(Hub& hub, void (*entry)(void*)) {
   Stack stack;
   if (!take_stack(256 << 10, 4096, stack)) return "no memory for the hub's stack";
-  void* block = thread_block::make(stack.top(), sys::gettid());
+  void* block = thread_block::make(stack.top(), new_tid());
   if (!block) return "no memory for the hub's thread block";
   size_t usable = stack.size - thread_block::size() - thread_block::alignment();
   make_context(hub.base_, stack.bottom, usable, block, entry, &hub);
@@ -49,27 +52,6 @@ const char* open_hub(int index) {
   return hubs[index]->open(index, config_.loop);
 }
 
-// A further hub's carrier: a real thread whose own stack is the hub's base.
-void* carry(void* argument) {
-  auto& hub = *static_cast<Hub*>(argument);
-  hub.base_.thread_block = this_thread_block();
-  thread_block::begin_here();
-  hub.run();
-}
-
-const char* start_carrier(Hub& hub) {
-  pthread_attr_t attributes;
-  pthread_attr_init(&attributes);
-  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  pthread_attr_setstacksize(&attributes, 256 << 10);
-  pthread_t id;
-  int failed = config_.create_thread(&id, &attributes, carry, &hub);
-  pthread_attr_destroy(&attributes);
-  if (failed) return "cannot create a kernel thread for a hub";
-  count_kernel_thread(+1);
-  return nullptr;
-}
-
 }  // namespace
 
 const char* start_engine(const EngineConfig& config) {
@@ -82,11 +64,14 @@ const char* start_engine(const EngineConfig& config) {
   hubs_open = 1;
   main_ = &first_fiber;
   carrier_mask_ = sys::signal_mask();
-  hubs[0]->apply_mask();
+  if (const char* trouble = adopt_kernel_thread(*hubs[0], new_tid())) return trouble;
   adopt_main_fiber(first_fiber, *hubs[0]);
+  first_fiber.carrier = hubs[0]->carrier();
+  hubs[0]->lend(first_fiber);
   for (int i = 1; i < config_.hubs && i < most_hubs; i++) {
     const char* trouble = open_hub(i);
-    if (!trouble) trouble = start_carrier(*hubs[i]);
+    if (!trouble) trouble = give_base(*hubs[i], run_hub);
+    if (!trouble) trouble = give_to_carrier(*hubs[i]);
     if (trouble) {  // fewer hubs are slower, not wrong
       message({"running with ", Decimal(hubs_open), " hubs: ", trouble});
       break;
@@ -131,6 +116,8 @@ void restart_engine_in_child() {
   bool was_on_first_hub = self->hub.load() == hubs[0];
   reset_queues();
   forget_helpers_in_child();
+  forget_carriers_in_child();
+  forget_supervisor_in_child();
   forget_other_fibers(*self);
   if (self != main_) main_ = nullptr;
   kernel_threads = kernel_threads_most = 1;
@@ -144,7 +131,10 @@ void restart_engine_in_child() {
   // The first hub's base is the one that this kernel thread left, or another's, which was running.
   const char* trouble = was_on_first_hub ? nullptr : give_base(*hubs[0], run_hub);
   if (!trouble) trouble = hubs[0]->restart_in_child(config_.loop, was_on_first_hub);
+  if (!trouble) trouble = adopt_kernel_thread(*hubs[0], new_tid());
   if (trouble) message({"after fork: ", trouble});
+  self->orphan_tid = 0;
+  self->carrier = hubs[0]->carrier();
   current = self;
 }
 

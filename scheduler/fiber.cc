@@ -9,10 +9,12 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "scheduler/carrier.h"
 #include "scheduler/check.h"
 #include "scheduler/engine.h"
 #include "scheduler/offload.h"
 #include "scheduler/spinlock.h"
+#include "scheduler/supervisor.h"
 #include "scheduler/thread_block.h"
 #include "scheduler/wait.h"
 
@@ -271,9 +273,15 @@ Fiber* make_fiber(const FiberSpec& spec, pthread_t* id) {
   fiber->joiner = nullptr;
   if (engine_config().fiber_born) engine_config().fiber_born(*fiber);
   fiber->hub.store(home, std::memory_order_relaxed);
+  ensure_supervisor();
   if (id) *id = fiber->id();
   home->drop_in(*fiber);
   return fiber;
+}
+
+int new_tid() {
+  Locked hold(lock);
+  return static_cast<int>(next_tid());
 }
 
 void adopt_main_fiber(Fiber& fiber, Hub& hub) {
@@ -301,6 +309,12 @@ void forget_other_fibers(Fiber& survivor) {
     thread_block::relink_in_child(fiber->context.thread_block);
   enlist(survivor);
 }
+
+void Critical::claim_hub(Fiber* fiber) {
+  if (!fiber->hub.load(std::memory_order_relaxed)->claim(*fiber)) rejoin(*fiber);
+}
+
+void Critical::lend_hub(Fiber* fiber) { fiber->hub.load(std::memory_order_relaxed)->lend(*fiber); }
 
 void Critical::run_deferred(Fiber* fiber) {
   if (fiber->critical.load(std::memory_order_relaxed) == 0) engine_config().deliver_signals();

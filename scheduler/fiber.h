@@ -26,6 +26,7 @@ namespace coro {
 
 class Hub;
 class Wait;
+struct Carrier;
 
 enum class State : uint8_t {
   ready,     // in its hub's ready queue or inbox; moved by the hub
@@ -92,6 +93,8 @@ struct Fiber {
   uint64_t awaited = 0;                      // what it is in sigwait for
   Fiber* joiner = nullptr;                   // who is in pthread_join on it (hooks/thread.cc)
   stack_t alternate_stack{};                 // sigaltstack(2) as the program sees it
+  Carrier* carrier = nullptr;                // the kernel thread it was last resumed on by a hub
+  std::atomic<int> orphan_tid{0};            // that kernel thread's tid while the fiber has lost its hub, else 0
   std::atomic<int> helper_tid{0};            // kernel thread while away (offload.cc), else 0
   Context* helper_base = nullptr;            // that helper's own context
   Hub* home = nullptr;                       // the hub to come home to
@@ -146,19 +149,25 @@ class Critical {
       run_deferred(fiber);
   }
   Critical(const Critical&) = delete;
+  // Entering from the program's code claims the fiber's hub, leaving lends it out again (carrier.h). The count is the
+  // outer of the two, so a signal handler never sees a hub that is neither claimed nor lent.
   static void enter(Fiber* fiber) {
-    fiber->critical.store(fiber->critical.load(std::memory_order_relaxed) + 1,
-                          std::memory_order_relaxed);
+    int before = fiber->critical.load(std::memory_order_relaxed);
+    fiber->critical.store(before + 1, std::memory_order_relaxed);
     std::atomic_signal_fence(std::memory_order_seq_cst);
+    if (before == 0 && fiber->hub.load(std::memory_order_relaxed)) claim_hub(fiber);
   }
   static void leave(Fiber* fiber) {
+    int after = fiber->critical.load(std::memory_order_relaxed) - 1;
+    if (after == 0 && fiber->hub.load(std::memory_order_relaxed)) lend_hub(fiber);
     std::atomic_signal_fence(std::memory_order_seq_cst);
-    fiber->critical.store(fiber->critical.load(std::memory_order_relaxed) - 1,
-                          std::memory_order_relaxed);
+    fiber->critical.store(after, std::memory_order_relaxed);
   }
 
  private:
   static void run_deferred(Fiber* fiber);
+  static void claim_hub(Fiber* fiber);
+  static void lend_hub(Fiber* fiber);
   Fiber* fiber_;
 };
 

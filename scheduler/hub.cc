@@ -3,8 +3,10 @@
 
 #include <stdlib.h>
 
+#include "scheduler/carrier.h"
 #include "scheduler/check.h"
 #include "scheduler/engine.h"
+#include "scheduler/supervisor.h"
 #include "scheduler/sys.h"
 #include "scheduler/wait.h"
 
@@ -129,6 +131,7 @@ void Hub::leave(Fiber& fiber, After after) {
   counters.switches++;
   counters.direct_switches++;
   next->state = State::running;
+  next->carrier = carrier_;
   switch_context(fiber.context, next->context, after);
 }
 
@@ -147,7 +150,32 @@ bool Hub::yield(Fiber& fiber) {
 void Hub::resume(Fiber& fiber) {
   counters.switches++;
   fiber.state = State::running;
+  fiber.carrier = carrier_;
   switch_context(base_, fiber.context);
+}
+
+void Hub::taken_over_by(Carrier& carrier) {
+  carrier_ = &carrier;
+  kernel_mask_ = carrier_mask();
+  sys::set_signal_mask(kernel_mask_);
+}
+
+// Reads what the fiber that is out cannot change without claiming the hub first; a wrong answer costs a needless hand-off
+// or a tick.
+bool Hub::has_others_waiting() {
+  if (load() > 0 || inbox_.load() || closed_.load()) return true;
+  return timers_.earliest() <= now() || loop_.has_events();
+}
+
+const char* Hub::hand_over(Fiber& out) {
+  if (!claim(out)) return nullptr;
+  out.orphan_tid = carrier_->tid.load();
+  counters.hand_offs++;
+  const char* trouble = give_to_carrier(*this);
+  if (!trouble) return nullptr;
+  out.orphan_tid = 0;
+  lend(out);
+  return trouble;
 }
 
 void Hub::expire_timers() {
@@ -219,7 +247,8 @@ void Hub::run() {
     counters.sleeps += idle;
     if (__builtin_expect(tells_sleep_, 0) && idle) tell_sleep();
     loop_.turn(idle, timers_.next_due());
-    note_awake();
+    sleeping_.store(false, std::memory_order_seq_cst);
+    if (idle) note_busy();
   }
 }
 
@@ -233,6 +262,7 @@ void Hub::abandon_in_child(bool intact) {
   inbox_ = nullptr;
   sleeping_ = false;
   load_ = 0;
+  lent_ = nullptr;
   timers_.clear();
   closed_ = nullptr;
   loop_.close(intact);

@@ -34,6 +34,8 @@ struct CallCounters {
   uint32_t calls = 0, parks = 0, passed = 0;
 };
 
+struct Carrier;
+
 class Hub {
  public:
   // Null, or why not.
@@ -46,6 +48,23 @@ class Hub {
   void park(Wait& wait);
   bool yield(Fiber& fiber);                  // false: nobody else was ready
   void leave(Fiber& fiber, After after = {});  // to the next ready fiber or to base_
+
+  // --- the owner word, see carrier.h ---
+  bool claim(Fiber& fiber) {
+    Fiber* expected = &fiber;
+    return lent_.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel);
+  }
+  void lend(Fiber& fiber) { lent_.store(&fiber, std::memory_order_release); }
+  Carrier* carrier() { return carrier_; }
+  void taken_over_by(Carrier& carrier);  // on the carrier's kernel thread, before it continues base_
+
+  // --- the supervisor ---
+  Fiber* lent_to() const { return lent_.load(std::memory_order_relaxed); }
+  uint64_t switches_so_far() const { return counters.switches; }
+  bool is_sleeping() const { return sleeping_.load(std::memory_order_seq_cst); }
+  bool has_others_waiting();
+  // Takes the hub away from `out` and gives it to another carrier. Null: done, or the fiber was faster.
+  const char* hand_over(Fiber& out);
 
   // --- hub's kernel thread (loop callbacks, wakes among its own fibers) ---
   void wake_local(Wait& wait, Woken how);
@@ -109,6 +128,8 @@ class Hub {
   int lonely_yields_ = 0;
   bool tells_sleep_ = false;  // CORO_TRACE: a traced fiber has parked since the hub last slept
   uint64_t kernel_mask_ = ~uint64_t{0};
+  std::atomic<Fiber*> lent_{nullptr};  // the fiber that is out in the program's code on our carrier
+  Carrier* carrier_ = nullptr;
   Loop loop_;
   Timers timers_;
 };

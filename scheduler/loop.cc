@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <ev.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -352,6 +353,13 @@ void Loop::turn(bool block, int64_t due) {
   hub_->hear_of_closes();
   drop_dead_starts();
   ev.ev_run(loop_, block ? EVRUN_ONCE : EVRUN_NOWAIT);
+}
+
+bool Loop::has_events() {
+  pollfd one{epoll_, POLLIN, 0};
+  timespec none{};
+  // Another backend has no descriptor to ask: assume that there is news.
+  return epoll_ < 0 || sys::call(SYS_ppoll, sys::as_long(&one), 1, sys::as_long(&none), 0, 8) > 0;
 }
 
 void Loop::ring() {

@@ -40,6 +40,7 @@ class Loop {
 
   // Runs libev once. block: sleep until an event or `due` (steady ns).
   void turn(bool block, int64_t due);
+  bool has_events();  // could a turn find something at once? Any thread
   void ring();  // makes a sleeping turn() return. Any thread, signal handlers too.
   void replace_epoll(int fd);  // libev has opened a new one
   void follow_realtime();  // from now on hears of CLOCK_REALTIME being set

@@ -13,6 +13,7 @@ Timers::~Timers() { free(heap_); }
 void Timers::clear() {
   for (int i = 0; i < size_; i++) heap_[i]->timer_index = -1;
   size_ = 0;
+  settle();
 }
 
 void Timers::place(int at, Fiber* fiber) {
@@ -49,6 +50,7 @@ bool Timers::watch(Fiber& fiber, int64_t due) {
     if (due < fiber.timer_due) {
       fiber.timer_due = due;
       rise(fiber.timer_index);
+      settle();
     }
     return true;
   }
@@ -62,6 +64,7 @@ bool Timers::watch(Fiber& fiber, int64_t due) {
   fiber.timer_due = due;
   place(size_++, &fiber);
   rise(size_ - 1);
+  settle();
   return true;
 }
 
@@ -71,10 +74,12 @@ void Timers::remove(Fiber& fiber) {
   CHECK(heap_[at] == &fiber);
   fiber.timer_index = -1;
   Fiber* last = heap_[--size_];
-  if (last == &fiber) return;
-  place(at, last);
-  rise(at);
-  sink(last->timer_index);
+  if (last != &fiber) {
+    place(at, last);
+    rise(at);
+    sink(last->timer_index);
+  }
+  settle();
 }
 
 int64_t Timers::next_due() const { return size_ ? heap_[0]->timer_due : INT64_MAX; }
@@ -93,6 +98,7 @@ void Timers::expire(int64_t now, void (*fire)(Fiber&)) {
       sink(0);
     }
   }
+  settle();
 }
 
 void Timers::clock_was_set() {

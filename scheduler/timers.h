@@ -5,6 +5,7 @@
 // deadline decides (expire or sink). So a time-out that does not fire costs two comparisons. Hub only.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 namespace coro {
@@ -25,15 +26,19 @@ class Timers {
   // After CLOCK_REALTIME was set: every realtime deadline gets its new place.
   void clock_was_set();
   int size() const { return size_; }
+  // next_due() as last settled; any thread.
+  int64_t earliest() const { return earliest_.load(std::memory_order_relaxed); }
   void clear();
 
  private:
   void place(int at, Fiber* fiber);
+  void settle() { earliest_.store(next_due(), std::memory_order_relaxed); }
   void rise(int at);
   void sink(int at);
   Fiber** heap_ = nullptr;
   int size_ = 0;
   int capacity_ = 0;
+  std::atomic<int64_t> earliest_{INT64_MAX};
 };
 
 }  // namespace coro

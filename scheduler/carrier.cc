@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "scheduler/carrier.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "scheduler/check.h"
+#include "scheduler/engine.h"
+#include "scheduler/spinlock.h"
+#include "scheduler/sys.h"
+#include "scheduler/thread_block.h"
+
+namespace coro {
+namespace {
+
+Spinlock lock;
+Carrier* idle = nullptr;
+constexpr int idle_seconds = 10;
+
+Carrier* new_carrier() {
+  void* memory = calloc(1, sizeof(Carrier));
+  return memory ? new (memory) Carrier : nullptr;
+}
+
+// False: idle for so long that this carrier is to go. The first kernel thread stays for ever.
+bool wait_for_hub(Carrier& carrier, bool may_go) {
+  timespec patience{idle_seconds, 0};
+  for (;;) {
+    uint32_t seen = std::atomic_ref<uint32_t>(carrier.work).load();
+    if (carrier.given.load()) return true;
+    long result = sys::call(SYS_futex, sys::as_long(&carrier.work), FUTEX_WAIT_PRIVATE, seen,
+                            may_go ? sys::as_long(&patience) : 0);
+    if (result != -ETIMEDOUT) continue;
+    Locked hold(lock);
+    for (Carrier** link = &idle; *link; link = &(*link)->next) {
+      if (*link != &carrier) continue;
+      *link = carrier.next;
+      return false;
+    }
+  }
+}
+
+void lie_down(Carrier& carrier) {
+  sys::set_signal_mask(~uint64_t{0});
+  Locked hold(lock);
+  carrier.next = idle;
+  idle = &carrier;
+}
+
+// Carries whatever hub is given, until there is none for a while.
+void carry_hubs(Carrier& carrier, bool may_go) {
+  while (wait_for_hub(carrier, may_go)) {
+    Hub& hub = *carrier.given.exchange(nullptr);
+    hub.taken_over_by(carrier);
+    switch_context(carrier.base, hub.base_);
+    // Here when a fiber that had lost its hub rejoined: this kernel thread has nothing to do.
+    lie_down(carrier);
+  }
+}
+
+void* run_carrier(void* argument) {
+  auto& carrier = *static_cast<Carrier*>(argument);
+  carrier.base.thread_block = this_thread_block();
+  carrier.tid = sys::gettid();
+  carry_hubs(carrier, true);
+  free(&carrier);
+  count_kernel_thread(-1);
+  return nullptr;
+}
+
+// The base of a kernel thread that the program or a fiber's call brought with it.
+void run_base(void* argument) {
+  auto& carrier = *static_cast<Carrier*>(argument);
+  lie_down(carrier);
+  carry_hubs(carrier, false);
+  check_failed("a first carrier never goes", __FILE__, __LINE__);
+}
+
+void give(Carrier& carrier, Hub& hub) {
+  carrier.given = &hub;
+  std::atomic_ref<uint32_t>(carrier.work).fetch_add(1);
+  sys::futex_wake(&carrier.work, 1);
+}
+
+}  // namespace
+
+const char* adopt_kernel_thread(Hub& hub, int tid_of_block) {
+  Carrier* carrier = new_carrier();
+  Stack stack;
+  if (!carrier || !take_stack(64 << 10, 4096, stack)) return "no memory for a carrier";
+  void* block = thread_block::make(stack.top(), tid_of_block);
+  if (!block) return "no memory for a carrier's thread block";
+  size_t usable = stack.size - thread_block::size() - thread_block::alignment();
+  make_context(carrier->base, stack.bottom, usable, block, run_base, carrier);
+  carrier->tid = sys::gettid();
+  hub.taken_over_by(*carrier);
+  return nullptr;
+}
+
+const char* give_to_carrier(Hub& hub) {
+  {
+    lock.lock();
+    Carrier* carrier = idle;
+    if (carrier) idle = carrier->next;
+    lock.unlock();
+    if (carrier) {
+      give(*carrier, hub);
+      return nullptr;
+    }
+  }
+  Carrier* carrier = new_carrier();
+  if (!carrier) return "no memory for a carrier";
+  carrier->given = &hub;
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  pthread_attr_setstacksize(&attributes, 128 << 10);
+  pthread_t id;
+  uint64_t mask = sys::set_signal_mask(~uint64_t{0});
+  int failed = engine_config().create_thread(&id, &attributes, run_carrier, carrier);
+  sys::set_signal_mask(mask);
+  pthread_attr_destroy(&attributes);
+  if (!failed) {
+    count_kernel_thread(+1);
+    return nullptr;
+  }
+  free(carrier);
+  return "cannot create a kernel thread";
+}
+
+void forget_carriers_in_child() {
+  lock.reset();
+  idle = nullptr;
+}
+
+namespace {
+
+void go_home(void* argument) {
+  auto& fiber = *static_cast<Fiber*>(argument);
+  fiber.hub.load(std::memory_order_relaxed)->drop_in(fiber);
+}
+
+}  // namespace
+
+void rejoin(Fiber& fiber) {
+  fiber.orphan_tid = 0;
+  switch_context(fiber.context, fiber.carrier->base, {go_home, &fiber});
+}
+
+}  // namespace coro

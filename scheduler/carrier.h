@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Carriers: the kernel threads that run hubs. A carrier has a base context of its own. While it carries a hub it is in
+// the hub's context or in a fiber's; when its hub was handed on and its fiber has parked, it falls back to its base and
+// waits for another hub. The program's first kernel thread is a carrier too: its own stack and thread block belong to
+// the main fiber, so its base has a stack and a block made for it.
+//
+//   hub word (Hub::lent_)         who moves it
+//   null ─► F   lend              the carrier, when fiber F goes out to the program's code (Critical::leave)
+//   F ─► null   claim             F, when it comes back into the engine (Critical::enter): the hub is in its hands
+//   F ─► null   hand over         the supervisor, when F has been out for long and others wait: F has lost the hub and
+//                                 rejoins as a ready fiber at its next claim, which fails
+#pragma once
+
+#include "scheduler/fiber.h"
+#include "scheduler/hub.h"
+
+namespace coro {
+
+struct Carrier {
+  Context base;
+  std::atomic<int> tid{0};
+  uint32_t work = 0;  // futex: bumped when a hub is given
+  std::atomic<Hub*> given{nullptr};
+  Carrier* next = nullptr;  // in the list of idle carriers
+};
+
+// Makes the calling kernel thread the carrier of `hub`, whose base context is already made. Null, or why not.
+const char* adopt_kernel_thread(Hub& hub, int tid_of_block);
+
+// Gives `hub`, which nobody carries, to an idle carrier or a fresh one. Null, or why there is none; then the hub is
+// still nobody's.
+const char* give_to_carrier(Hub& hub);
+
+void forget_carriers_in_child();
+
+// The fiber lost its hub while it was out: leaves its kernel thread and comes back as a ready fiber. Parks.
+void rejoin(Fiber& fiber);
+
+}  // namespace coro
