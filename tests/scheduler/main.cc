@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Starts the engine, once, and runs the tests on its main fiber.
+#include <dlfcn.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "scheduler/engine.h"
+#include "tests/scheduler/testing.h"
+
+namespace coro {
+static int last_epoll_ = -1;
+int last_epoll() { return last_epoll_; }
+}  // namespace coro
+
+// As hooks/ does it: the engine learns which descriptor is its event loop's.
+extern "C" __attribute__((visibility("default"))) int epoll_create1(int flags) noexcept {
+  int fd = static_cast<int>(syscall(SYS_epoll_create1, flags));
+  if (fd < 0 || !coro::is_opening_loop()) return fd;
+  return coro::last_epoll_ = coro::adopt_loop_descriptor(fd);
+}
+
+#if defined(__SANITIZE_ADDRESS__)
+// ASan asks this for the stack to clean before an exception or a longjmp, where it does not know the thread: on a fiber.
+extern "C" __attribute__((visibility("default"))) int pthread_getattr_np(pthread_t id, pthread_attr_t* attributes) noexcept {
+  using Function = decltype(&pthread_getattr_np);
+  static auto real = reinterpret_cast<Function>(dlsym(RTLD_NEXT, "pthread_getattr_np"));
+  coro::Fiber* self = coro::current;
+  if (!self || self->is_main || self->id() != id) return real(id, attributes);
+  pthread_attr_init(attributes);
+  return pthread_attr_setstack(attributes, self->stack.bottom, self->stack.size);
+}
+#endif
+
+int main(int count, char** words) {
+  testing::InitGoogleTest(&count, words);
+  // A death test's child starts anew, with an engine of its own.
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  coro::EngineConfig config;
+  config.hubs = TEST_HUBS;
+  config.offload_threads = 32;
+  config.create_thread = pthread_create;
+  config.exit_process = exit;
+  config.deliver_signals = [] {};
+  config.reason_name = [](coro::Reason) { return "testing"; };
+  if (const char* trouble = coro::start_engine(config)) {
+    fprintf(stderr, "the engine does not start: %s\n", trouble);
+    return 1;
+  }
+  return RUN_ALL_TESTS();
+}
