@@ -13,6 +13,9 @@
 
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 
+// The linker's names for where this library begins and ends in memory.
+extern "C" __attribute__((visibility("hidden"))) char __ehdr_start[], _end[];
+
 namespace coro {
 namespace {
 
@@ -62,13 +65,11 @@ constinit Real real = stubs();
 
 void resolve_real() {
   if (resolved.load(std::memory_order_acquire)) return;
-  Dl_info mine{}, theirs{};
-  dladdr(reinterpret_cast<void*>(&resolve_real), &mine);
   auto* slots = reinterpret_cast<void**>(&real);
   for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
     void* found = look_up(names[i]);
     // libc of another release may lack a name; our own function as "real" would recurse for ever.
-    if (!found || (dladdr(found, &theirs) && theirs.dli_fbase == mine.dli_fbase))
+    if (!found || (found >= __ehdr_start && found < _end))
       trouble({"this libc has no ", names[i]});
     else
       slots[i] = found;

@@ -35,7 +35,7 @@ class Report {
   void write_to(int fd) { sys::write(fd, text_, used_); }
 
  private:
-  char text_[32768];
+  char text_[32768] = {};
   size_t used_ = 0;
 };
 
@@ -152,7 +152,7 @@ void report_at_exit() {
   std::string_view place = options().stats;
   int pid = sys::getpid();
   if (place.empty() || reported_by.exchange(pid) == pid) return;
-  static Report out;
+  static constinit Report out;
   if (place == "stderr") {
     put_text(out);
     out.write_to(2);

@@ -96,16 +96,6 @@ bool install_guard(char* at, size_t bytes) {
 
 }  // namespace
 
-bool has_cheap_guards() {
-  static const bool cheap = [] {
-    char* p = map(page);
-    bool yes = p && madvise(p, page, MADV_GUARD_INSTALL) == 0;
-    if (p) munmap(p, page);
-    return yes;
-  }();
-  return cheap;
-}
-
 bool take_stack(size_t size, size_t guard, Stack& stack) {
   size = to_pages(size);
   guard = to_pages(guard);

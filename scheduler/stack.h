@@ -24,7 +24,4 @@ void cool_stack(const Stack& stack, size_t keep);
 // Keeps a stack for the next take_stack() of the same size and guard. Its content is garbage or zero.
 void give_back_stack(const Stack& stack);
 
-// True when guards cost no mapping (MADV_GUARD_INSTALL, Linux 6.13).
-bool has_cheap_guards();
-
 }  // namespace coro

@@ -21,7 +21,6 @@ void link(Bucket& bucket, QueueNode& node) {
   (bucket.last ? bucket.last->next : bucket.first) = &node;
   bucket.last = &node;
   node.linked.store(true, std::memory_order_relaxed);
-  bucket.waiters.fetch_add(1, std::memory_order_seq_cst);
 }
 
 void unlink(Bucket& bucket, QueueNode& node) {
@@ -71,12 +70,12 @@ class LockedBoth {
 bool enqueue(QueueNode& node, bool (*still)(void*), void* argument) {
   Bucket& bucket = bucket_of(node.key);
   Locked hold(bucket.lock);
-  if (still) {
-    // The waker changes the word and then reads `waiters` without the lock: announce first, compare second.
-    bucket.waiters.fetch_add(1, std::memory_order_seq_cst);
-    bool same = still(argument);
+  // The waker changes the state and then reads `waiters` without the lock: announce first, compare second, and stay
+  // announced, or he would look just between.
+  bucket.waiters.fetch_add(1, std::memory_order_seq_cst);
+  if (still && !still(argument)) {
     bucket.waiters.fetch_sub(1, std::memory_order_relaxed);
-    if (!same) return false;
+    return false;
   }
   link(bucket, node);
   return true;
@@ -106,18 +105,24 @@ int requeue(const void* from, const void* to, int most, int more, bool (*still)(
   Bucket& source = bucket_of(from);
   Bucket& target = bucket_of(to);
   LockedBoth hold(source, target);
-  if (still && !still(argument)) return -1;
+  target.waiters.fetch_add(1, std::memory_order_seq_cst);  // announced, as in enqueue(), until we are through
+  if (still && !still(argument)) {
+    target.waiters.fetch_sub(1, std::memory_order_relaxed);
+    return -1;
+  }
   int done = wake_locked(source, from, most, ~0u);
   for (QueueNode *node = source.first, *next; node && more > 0; node = next) {
     next = node->next;
     if (node->key != from) continue;
     unlink(source, *node);
     std::atomic_ref<const void*>(node->key).store(to, std::memory_order_relaxed);
+    target.waiters.fetch_add(1, std::memory_order_relaxed);
     link(target, *node);
     more--;
     done++;
     if (&source == &target && from == to) break;  // moving to itself: once round is enough
   }
+  target.waiters.fetch_sub(1, std::memory_order_relaxed);
   return done;
 }
 

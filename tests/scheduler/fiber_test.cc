@@ -92,13 +92,188 @@ TEST(fiber, exceptions_stay_with_their_fiber_across_parks) {
   for (int i = 0; i < 20; i++) all.emplace_back([&, i] { life(std::to_string(i)); });
 }
 
+TEST(fiber, an_exception_unwinds_through_a_wait) {
+  int key = 0;
+  Spawned a([&] {
+    EXPECT_THROW(
+        {
+          Wait wait(testing_reason, Cancellable::no);
+          wait.enqueue(&key);
+          throw 1;
+        },
+        int);
+    EXPECT_EQ(0, current->critical);
+    EXPECT_EQ(0, waiters_on(&key));
+    rest(millisecond);  // a later wait is none the worse for it
+  });
+}
+
 TEST(fiber, tids_are_unique) {
-  std::set<int> tids;
+  Notes<int> tids;
+  {
+    std::deque<Spawned> all;
+    for (int i = 0; i < 1000; i++)
+      all.emplace_back([&] { tids.add(thread_block::tid(this_thread_block())); });
+  }
+  std::vector<int> seen = tids.all();
+  EXPECT_EQ(1000u, std::set<int>(seen.begin(), seen.end()).size());
+}
+
+TEST(fiber, its_id_is_what_pthread_self_says) {
+  Spawned a([&] { EXPECT_EQ(current->id(), pthread_self()); });
+  EXPECT_EQ(&a.fiber(), fiber_of(a.id()));
+  a.join();
+  EXPECT_EQ(main_fiber(), fiber_of(pthread_self()));
+}
+
+TEST(fiber, gives_its_result_to_whoever_joins) {
+  FiberSpec spec;
+  spec.stack_size = testing_stack;
+  spec.argument = &spec;
+  spec.start = [](void* argument) { return argument; };
+  Fiber* fiber = make_fiber(spec, nullptr);
+  EXPECT_TRUE(soon([&] { return is_done(*fiber); }));
+  EXPECT_TRUE(is_ended(*fiber));
+  EXPECT_EQ(&spec, fiber->result);
+  forget_fiber(*fiber);
+}
+
+TEST(fiber, a_c11_routine_gives_an_int) {
+  FiberSpec spec;
+  spec.stack_size = testing_stack;
+  spec.c11 = true;
+  int (*start)(void*) = [](void*) { return -3; };
+  spec.start = reinterpret_cast<void* (*)(void*)>(reinterpret_cast<void*>(start));
+  Fiber* fiber = make_fiber(spec, nullptr);
+  EXPECT_TRUE(soon([&] { return is_done(*fiber); }));
+  EXPECT_EQ(reinterpret_cast<void*>(intptr_t{-3}), fiber->result);
+  forget_fiber(*fiber);
+}
+
+struct Notice {
+  explicit Notice(std::atomic<int>& gone) : gone(gone) {}
+  ~Notice() { gone++; }
+  std::atomic<int>& gone;
+};
+
+TEST(fiber, pthread_exit_unwinds_and_ends_it) {
+  std::atomic<int> gone{0};
+  Spawned a([&] {
+    Notice notice(gone);
+    current->exited = true;  // as the hook does
+    current->result = &gone;
+    pthread_exit(nullptr);
+  });
+  EXPECT_EQ(&gone, a.join());
+  EXPECT_EQ(1, gone);
+}
+
+TEST(fiber, a_detached_one_goes_by_itself) {
+  int before = live_fibers();
+  FiberSpec spec;
+  spec.stack_size = testing_stack;
+  spec.detached = true;
+  spec.start = [](void*) -> void* { return nullptr; };
+  for (int i = 0; i < 100; i++) EXPECT_TRUE(make_fiber(spec, nullptr));
+  EXPECT_TRUE(soon([&] { return live_fibers() == before; }));
+}
+
+TEST(fiber, detaching_works_once) {
+  std::atomic<bool> go{false};
+  FiberSpec spec;
+  spec.stack_size = testing_stack;
+  spec.argument = &go;
+  spec.start = [](void* flag) -> void* {
+    soon([&] { return static_cast<std::atomic<bool>*>(flag)->load(); });
+    return nullptr;
+  };
+  Fiber* fiber = make_fiber(spec, nullptr);
+  int alive = live_fibers();
+  EXPECT_TRUE(detach_fiber(*fiber));
+  EXPECT_FALSE(detach_fiber(*fiber));
+  go = true;
+  EXPECT_TRUE(soon([&] { return live_fibers() == alive - 1; }));
+}
+
+TEST(fiber, the_living_are_listed) {
+  int before = live_fibers();
   std::deque<Spawned> all;
-  for (int i = 0; i < 1000; i++)
-    all.emplace_back([&] { tids.insert(thread_block::tid(this_thread_block())); });
+  int key = 0;
+  for (int i = 0; i < 5; i++) all.emplace_back([&] { park_on(&key); });
+  EXPECT_EQ(before + 5, live_fibers());
+  int seen = 0;
+  each_live_fiber([](Fiber&, void* count) { ++*static_cast<int*>(count); }, &seen);
+  EXPECT_EQ(before + 5, seen);
+  EXPECT_TRUE(soon([&] { return waiters_on(&key) == 5; }));
+  EXPECT_EQ(5, wake_on(&key));
   all.clear();
-  EXPECT_EQ(1000u, tids.size());
+  EXPECT_EQ(before, live_fibers());
+}
+
+TEST(fiber, runs_on_the_users_stack) {
+  static char memory[testing_stack] __attribute__((aligned(4096)));
+  FiberSpec spec;
+  spec.users_stack = memory;
+  spec.stack_size = sizeof memory;
+  for (int i = 0; i < 3; i++) {  // the same memory may be given again
+    Spawned a([&] {
+      char here = 0;
+      EXPECT_GE(&here, memory);
+      EXPECT_LT(&here, memory + sizeof memory);
+      EXPECT_LT(static_cast<char*>(this_thread_block()), memory + sizeof memory);
+      EXPECT_EQ(41, own_number);
+      own_number = 1;
+      rest(millisecond);
+    }, spec);
+  }
+}
+
+[[gnu::noinline]] int go_deeper(int depth) {
+  volatile char room[1024] = {};
+  return depth == 0 ? room[0] : go_deeper(depth - 1) + room[1];
+}
+
+TEST(fiber, a_deep_stack_is_fine_and_too_deep_a_one_hits_the_guard) {
+  FiberSpec spec;
+  spec.stack_size = 1 << 20;
+  Spawned fine([] { EXPECT_EQ(0, go_deeper(300)); }, spec);
+  fine.join();
+  EXPECT_DEATH(Spawned([] { go_deeper(1 << 20); }, spec), "");
+}
+
+TEST(fiber, too_large_a_stack_is_an_outcome) {
+  FiberSpec spec;
+  spec.stack_size = size_t{1} << 50;
+  spec.start = [](void*) -> void* { return nullptr; };
+  EXPECT_EQ(nullptr, make_fiber(spec, nullptr));
+}
+
+TEST(fiber, waits_until_it_is_alone) {
+  std::atomic<int> ended{0};
+  FiberSpec spec;
+  spec.stack_size = testing_stack;
+  spec.detached = true;
+  spec.argument = &ended;
+  spec.start = [](void* count) -> void* {
+    rest(millisecond);
+    ++*static_cast<std::atomic<int>*>(count);
+    return nullptr;
+  };
+  for (int i = 0; i < 10; i++) make_fiber(spec, nullptr);
+  wait_until_alone(testing_reason);
+  EXPECT_EQ(10, ended);
+  EXPECT_EQ(1, live_fibers());
+}
+
+TEST(fiber, finds_one_that_accepts_a_signal) {
+  constexpr uint64_t usr1 = 1 << (SIGUSR1 - 1);
+  uint64_t before = current->blocked;
+  current->blocked = ~uint64_t{0};
+  EXPECT_EQ(nullptr, any_fiber_accepting(usr1));
+  current->awaited = usr1;
+  EXPECT_EQ(current, any_fiber_accepting(usr1));
+  current->awaited = 0;
+  current->blocked = before;
 }
 
 }  // namespace

@@ -7,8 +7,10 @@
 
 #include <functional>
 #include <utility>
+#include <vector>
 
 #include "scheduler/engine.h"
+#include "scheduler/spinlock.h"
 #include "scheduler/wait.h"
 
 namespace coro {
@@ -48,6 +50,27 @@ bool soon(Question is_so) {
     if (now() > end) return false;
   return true;
 }
+
+// What fibers write down, in order. They may run on two kernel threads, even of one hub: who is slow loses it.
+template <class T>
+class Notes {
+ public:
+  void add(T note) {
+    Critical inside;
+    Locked hold(lock_);
+    notes_.push_back(std::move(note));
+  }
+  std::vector<T> all() {
+    Critical inside;
+    Locked hold(lock_);
+    return notes_;
+  }
+  size_t size() { return all().size(); }
+
+ private:
+  Spinlock lock_;
+  std::vector<T> notes_;
+};
 
 // A fiber that runs a callable. Joined, at the latest, when the object dies.
 class Spawned {
