@@ -105,6 +105,7 @@ void Timers::clock_was_set() {
   for (int i = 0; i < size_; i++)
     if (heap_[i]->deadline.realtime) heap_[i]->timer_due = heap_[i]->deadline.on_steady_clock();
   for (int i = size_ / 4; i >= 0 && size_; i--) sink(i);
+  settle();
 }
 
 }  // namespace coro
