@@ -19,7 +19,7 @@ LIBRARY = Path(os.environ.get("CORO_LIBRARY", HERE.parent / "build" / "libcoro.s
 LAUNCHER = Path(os.environ.get("CORO_LAUNCHER", LIBRARY.parent / "coro")).resolve()
 BUILT = Path(os.environ.get("CORO_INTEGRATION_BUILD", HERE.parent / "build" / "integration")).resolve()
 
-HELPERS = 6  # supervisor, offload helpers and the like: kernel threads beyond the hubs
+HELPERS = 12  # the supervisor, and helpers for calls that cannot be polled (names: ten at once in the lessons)
 HUBS = 1     # unless a test asks for more
 
 PATH = "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"  # Debian's programs, not a pyenv or rustup shim
