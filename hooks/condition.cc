@@ -18,17 +18,18 @@ int real_wait(pthread_cond_t* cond, pthread_mutex_t* mutex, const Until& until) 
                     : real.pthread_cond_wait(cond, mutex);
 }
 
-// libc's own wait, which blocks the kernel thread.
-int wait_off_hub(Call call, pthread_cond_t* cond, pthread_mutex_t* mutex, const Until& until) {
-  if (!engine_started()) return real_wait(cond, mutex, until);
+// libc's own wait, on a kernel thread of its own. False: no helper is to be had, nothing was done.
+bool wait_off_hub(Call call, pthread_cond_t* cond, pthread_mutex_t* mutex, const Until& until, int& result) {
   KeepErrno keep;
   UnseenUnlock unseen(mutex);
   Away away(to_reason(call));
-  return real_wait(cond, mutex, until);
+  if (on_hub()) return false;
+  result = real_wait(cond, mutex, until);
+  return true;
 }
 
 // The wait itself, in `woken`. The mutex is unlocked; or an error says that it was not ours.
-int unlock_and_park(Call call, pthread_cond_t* cond, pthread_mutex_t* mutex, const Until& until, Woken& woken) {
+int unlock_and_park(Call call, pthread_cond_t* cond, pthread_mutex_t* mutex, const Deadline& deadline, Woken& woken) {
   Wait wait(to_reason(call), Cancellable::yes);
   wait.enqueue(cond);
   if (int error = real.pthread_mutex_unlock(mutex)) {
@@ -36,16 +37,16 @@ int unlock_and_park(Call call, pthread_cond_t* cond, pthread_mutex_t* mutex, con
     return error;
   }
   wake_queue(mutex, 1);
-  wait.until(until.deadline());
+  wait.until(deadline);
   woken = wait.park();
   return 0;
 }
 
-int wait_for(Call call, Fiber* fiber, pthread_cond_t* cond, pthread_mutex_t* mutex, const Until& until = for_ever) {
-  if (!fiber || is_shared(cond)) return wait_off_hub(call, cond, mutex, until);
+// A fiber waits for a private condition. 0, ETIMEDOUT, or what the mutex said.
+int park_for(Call call, Fiber* fiber, pthread_cond_t* cond, pthread_mutex_t* mutex, const Deadline& deadline) {
   test_cancel(fiber);
   Woken woken = Woken::ready;
-  if (int error = unlock_and_park(call, cond, mutex, until, woken)) return error;
+  if (int error = unlock_and_park(call, cond, mutex, deadline, woken)) return error;
   if (woken == Woken::signal) {
     run_handlers(fiber);
   } else {
@@ -56,6 +57,16 @@ int wait_for(Call call, Fiber* fiber, pthread_cond_t* cond, pthread_mutex_t* mut
   if (woken == Woken::cancelled) test_cancel(fiber);
   if (error) return error;
   return woken == Woken::timed_out ? ETIMEDOUT : 0;
+}
+
+int wait_for(Call call, Fiber* fiber, pthread_cond_t* cond, pthread_mutex_t* mutex, const Until& until = for_ever) {
+  if (!engine_started()) return real_wait(cond, mutex, until);
+  if (fiber && !is_shared(cond)) return park_for(call, fiber, cond, mutex, until.deadline());
+  int result = 0;
+  if (wait_off_hub(call, cond, mutex, until, result)) return result;
+  // No helper: a spurious wake after a while, so that the program looks for itself.
+  result = park_for(call, fiber, cond, mutex, Deadline::in(first_pause));
+  return result == ETIMEDOUT && !until.deadline().passed() ? 0 : result;
 }
 
 // pthread_cond_timedwait on the condition's own clock.
