@@ -110,7 +110,7 @@ auto until_ready(Call call, Fiber* fiber, int fd, uint8_t way, size_t asked, Att
     if (asked && result > 0 && static_cast<size_t>(result) < asked && d && d->is_private()) d->drained |= way;
     return result;
   };
-  if (d && d->drained & way) {
+  if (d && d->drained & way && is_blocking(fd, *d)) {
     tell_skip(call, fd);
   } else {
     auto result = attempt(false);
