@@ -28,6 +28,8 @@ Hub* hubs[most_hubs];
 int hubs_open = 0;
 Fiber first_fiber;
 Fiber* main_ = nullptr;
+bool base_is_intact = true;  // in a fork's child: hub 0 was lent to the fiber that forked
+int hubs_in_parent = 0;
 std::atomic<uint64_t> carrier_mask_{0};
 std::atomic<int> kernel_threads{1}, kernel_threads_most{1};
 
@@ -110,10 +112,12 @@ void release_engine() {
   lock_of_fibers().unlock();
 }
 
+// Runs before the fork handlers of the program's allocator, whose locks are still held: nothing here may allocate or
+// free. What needs memory waits for reopen_in_child().
 void restart_engine_in_child() {
   Fiber* self = current;
   if (!started || !self) return;
-  bool was_on_first_hub = self->hub.load() == hubs[0];
+  base_is_intact = self->hub.load() == hubs[0];
   reset_queues();
   forget_helpers_in_child();
   forget_carriers_in_child();
@@ -121,21 +125,29 @@ void restart_engine_in_child() {
   forget_other_fibers(*self);
   if (self != main_) main_ = nullptr;
   kernel_threads = kernel_threads_most = 1;
-  // libev must see no fiber: its calls come back through our hooks.
-  current = nullptr;
-  for (int i = 1; i < hubs_open; i++) hubs[i]->abandon_in_child(false);
+  for (int i = 0; i < hubs_open; i++) hubs[i]->forget_in_child();
+  hubs_in_parent = hubs_open;
   hubs_open = 1;
   self->timer_index = -1;
   self->hub = hubs[0];
   self->helper_tid = 0;  // it may have been away
-  // The first hub's base is the one that this kernel thread left, or another's, which was running.
-  const char* trouble = was_on_first_hub ? nullptr : give_base(*hubs[0], run_hub);
-  if (!trouble) trouble = hubs[0]->restart_in_child(config_.loop, was_on_first_hub);
-  if (!trouble) trouble = adopt_kernel_thread(*hubs[0], new_tid());
-  if (trouble) message({"after fork: ", trouble});
   self->orphan_tid = 0;
-  self->carrier = hubs[0]->carrier();
+}
+
+// The part that needs memory and descriptors: when the child first parks or makes a fiber. Most children never do.
+void reopen_in_child() {
+  Fiber* self = current;
+  // libev must see no fiber: its calls come back through our hooks.
+  current = nullptr;
+  for (int i = 1; i < hubs_in_parent; i++) hubs[i]->close_in_child(false);
+  hubs[0]->close_in_child(base_is_intact);
+  // The first hub's base is the one that this kernel thread left, or another's, which was running.
+  const char* trouble = base_is_intact ? nullptr : give_base(*hubs[0], run_hub);
+  if (!trouble) trouble = hubs[0]->open(0, config_.loop);
+  if (!trouble) trouble = adopt_kernel_thread(*hubs[0], new_tid());
+  CHECK(!trouble);
   current = self;
+  self->carrier = hubs[0]->carrier();
 }
 
 void nudge_descriptor(int fd) {

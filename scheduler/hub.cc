@@ -119,6 +119,7 @@ Fiber* Hub::next_ready() {
 }
 
 void Hub::leave(Fiber& fiber, After after) {
+  refresh();
   Fiber* next = next_ready();
   if (next == &fiber) {  // woken before it had left
     fiber.state = State::running;
@@ -257,7 +258,7 @@ void Hub::tell_sleep() {
   trace({"hub ", Decimal(index_), " waits"});
 }
 
-void Hub::abandon_in_child(bool intact) {
+void Hub::forget_in_child() {
   first_ready_ = last_ready_ = nullptr;
   inbox_ = nullptr;
   sleeping_ = false;
@@ -265,14 +266,15 @@ void Hub::abandon_in_child(bool intact) {
   lent_ = nullptr;
   timers_.clear();
   closed_ = nullptr;
-  loop_.close(intact);
-}
-
-const char* Hub::restart_in_child(LoopKind kind, bool intact) {
-  abandon_in_child(intact);
   counters = {};
   for (CallCounters& call : calls) call = {};
-  return loop_.open(kind, *this);
+  loop_.forget_in_child();
+  is_stale_ = true;
+}
+
+void Hub::close_in_child(bool intact) {
+  is_stale_ = false;
+  loop_.close(intact);
 }
 
 }  // namespace coro

@@ -35,6 +35,7 @@ struct CallCounters {
 };
 
 struct Carrier;
+void reopen_in_child();  // engine.cc
 
 class Hub {
  public:
@@ -89,10 +90,16 @@ class Hub {
   int index() const { return index_; }
   bool owns(int fd) const { return loop_.owns(fd); }
 
-  // In a fork's child, with `current` null: empties everything and opens a new loop / only closes the loop.
-  const char* restart_in_child(LoopKind kind, bool intact);  // null, or why not
   Loop& loop() { return loop_; }
-  void abandon_in_child(bool intact);
+
+  // In a fork's child: empties everything without allocating or freeing; the loop is the parent's until
+  // close_in_child() (with `current` null). intact: no other kernel thread was in the middle of a turn.
+  void forget_in_child();
+  void close_in_child(bool intact);
+  // On a fiber, before anything that needs the loop or base_: opens both anew in a fork's child.
+  void refresh() {
+    if (__builtin_expect(is_stale_, 0)) reopen_in_child();
+  }
 
   Context base_;  // the carrier's own context while a fiber runs
   Counters counters;
@@ -127,6 +134,7 @@ class Hub {
   int budget_ = 0;            // switches before the event loop gets its turn
   int lonely_yields_ = 0;
   bool tells_sleep_ = false;  // CORO_TRACE: a traced fiber has parked since the hub last slept
+  bool is_stale_ = false;  // in a fork's child, until refresh()
   uint64_t kernel_mask_ = ~uint64_t{0};
   std::atomic<Fiber*> lent_{nullptr};  // the fiber that is out in the program's code on our carrier
   Carrier* carrier_ = nullptr;

@@ -213,6 +213,14 @@ const char* Loop::open(LoopKind kind, Hub& hub) {
   return nullptr;
 }
 
+void Loop::forget_in_child() {
+  // The slots stay for close() to free; with no chunks in sight forget() and nudge() find nothing.
+  old_chunks_ = chunks_;
+  old_chunk_count_ = chunk_count_;
+  chunks_ = nullptr;
+  chunk_count_ = 0;
+}
+
 void Loop::close(bool intact) {
   if (!loop_) return;
   int epoll = epoll_;
@@ -228,10 +236,10 @@ void Loop::close(bool intact) {
   epoll_ = bell_ = timer_ = step_ = -1;
   settling_ = false;
   starting_ = nullptr;
-  for (int i = 0; i < chunk_count_; i++) free(chunks_[i]);
-  free(chunks_);
-  chunks_ = nullptr;
-  chunk_count_ = 0;
+  for (int i = 0; i < old_chunk_count_; i++) free(old_chunks_[i]);
+  free(old_chunks_);
+  old_chunks_ = nullptr;
+  old_chunk_count_ = 0;
   free(watchers_);
   watchers_ = nullptr;
 }

@@ -25,6 +25,8 @@ class Loop {
  public:
   // Null, or why there is no such loop here.
   const char* open(LoopKind kind, Hub& hub);
+  // In a fork's child, without freeing anything: forgets what it watched.
+  void forget_in_child();
   // In a fork's child: drops everything without touching the parent's kernel objects. intact: no other kernel thread was
   // in the middle of a turn; else libev's memory is left.
   void close(bool intact);
@@ -58,6 +60,8 @@ class Loop {
   Hub* hub_ = nullptr;
   Slot** chunks_ = nullptr;
   int chunk_count_ = 0;
+  Slot** old_chunks_ = nullptr;  // the parent's, in a fork's child
+  int old_chunk_count_ = 0;
   int epoll_ = -1, bell_ = -1, timer_ = -1, step_ = -1;
   std::atomic<bool> settling_{false};
   Slot* starting_ = nullptr;  // watchers that libev has yet to tell the kernel of

@@ -152,6 +152,7 @@ void Hub::wake_local(Wait& wait, Woken how) { wake(*wait.fiber_, wait.epoch_, ho
 
 void Hub::park(Wait& wait) {
   Fiber& fiber = *wait.fiber_;
+  refresh();
   counters.parks++;
   calls[wait.why_].parks++;
   if (is_traced(wait.why_)) {
