@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Traps: dlsym may allocate and lock, so everything is resolved in one go and never inside a hook's fast path.
+// Traps: dlsym may allocate and lock, so everything is resolved in one go and never inside a hook's fast path. A look-up
+// that fails does allocate (its message), and a malloc like jemalloc, which locks its start-up with pthread_mutex_lock,
+// may be what called us: nothing is looked up that is not there.
 // pthread_cond_* exist in two versions with different code (2.2.5 for LinuxThreads' layout, 2.3.2): dlvsym names the
 // one that today's programs are linked against. A "real" function that is our own hook would recurse for ever: refused.
 #include "preload/real.h"
@@ -49,7 +51,12 @@ constexpr const char* names[] = {
 };
 static_assert(sizeof(Real) == sizeof(names));
 
-bool has_two_versions(const char* name) { return strncmp(name, "pthread_cond_", 13) == 0; }
+bool has_two_versions(const char* name) {
+  for (const char* one : {"pthread_cond_broadcast", "pthread_cond_destroy", "pthread_cond_init",
+                          "pthread_cond_signal", "pthread_cond_timedwait", "pthread_cond_wait"})
+    if (strcmp(name, one) == 0) return true;
+  return false;
+}
 
 void* look_up(const char* name) {
   if (has_two_versions(name))
