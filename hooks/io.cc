@@ -9,19 +9,12 @@
 // The descriptor table is a hint: ENOTSOCK means that the number was reused behind our back; classify again.
 #include <limits.h>
 
+#include "hooks/io.h"
 #include "hooks/retry.h"
-#include "scheduler/offload.h"
-
-extern "C" ssize_t hook_recv(int, void*, size_t, int) __asm__("recv");
+#include "hooks/socket.h"
 
 namespace coro {
 namespace {
-
-size_t total_size(const iovec* vectors, int count) {
-  size_t total = 0;
-  for (int i = 0; i < count; i++) total += vectors[i].iov_len;
-  return total;
-}
 
 // The switch that the call obeys: that of sockets or that of everything else.
 bool is_switched_on(const Descriptor& d) {
@@ -33,14 +26,15 @@ bool is_ready(int fd, uint8_t way) {
   return real.poll(&one, 1, 0) != 0;
 }
 
-// What a hook of this file does with a call on descriptor fd.
-enum class Plan : uint8_t { pass, wait, file };
+}  // namespace
 
-Plan plan(Fiber* fiber, int fd, Descriptor*& d, size_t size = 1) {
+Plan plan(Fiber* fiber, int fd, Descriptor*& d, size_t size) {
   d = fiber && size ? known_descriptor(fd) : nullptr;  // no bytes, no wait: the kernel's own answer
   if (!d || !is_switched_on(*d)) return Plan::pass;
   return d->kind == Kind::file ? Plan::file : Plan::wait;
 }
+
+namespace {
 
 ssize_t reclassify(int fd) {
   died(fd);
@@ -102,7 +96,7 @@ ssize_t attempt_write(int fd, Descriptor& d, iovec* vectors, int count, bool blo
   }
   if (!is_blocking(fd, d)) return real.writev(fd, vectors, count);
   if (!is_ready(fd, way_out)) return failed(EAGAIN);
-  if (total_size(vectors, count) <= PIPE_BUF) return real.writev(fd, vectors, count);
+  if (total_size(vectors, static_cast<size_t>(count)) <= PIPE_BUF) return real.writev(fd, vectors, count);
   int i = 0;
   while (!vectors[i].iov_len) i++;
   size_t size = vectors[i].iov_len < PIPE_BUF ? vectors[i].iov_len : PIPE_BUF;
@@ -111,14 +105,14 @@ ssize_t attempt_write(int fd, Descriptor& d, iovec* vectors, int count, bool blo
 
 ssize_t read_on_fiber(Call call, Fiber* fiber, int fd, Descriptor& d, const iovec* vectors,
                       int count) {
-  size_t asked = d.kind == Kind::stream ? total_size(vectors, count) : 0;
+  size_t asked = d.kind == Kind::stream ? total_size(vectors, static_cast<size_t>(count)) : 0;
   return until_ready(call, fiber, fd, way_in, asked,
                      [&](bool blocks) { return attempt_read(fd, d, vectors, count, blocks); });
 }
 
 ssize_t write_on_fiber(Call call, Fiber* fiber, int fd, Descriptor& d, const iovec* vectors,
                        int count) {
-  size_t size = total_size(vectors, count);
+  size_t size = total_size(vectors, static_cast<size_t>(count));
   bool whole = d.kind == Kind::stream || d.kind == Kind::pipe || d.kind == Kind::device;
   if (!whole || !size)
     return until_ready(call, fiber, fd, way_out, 0, [&](bool blocks) {
@@ -131,24 +125,9 @@ ssize_t write_on_fiber(Call call, Fiber* fiber, int fd, Descriptor& d, const iov
   });
 }
 
-// Regular files: from the page cache here, from the disk on a helper. `offset` -1: at the file position.
-template <class Here, class Real>
-ssize_t file_io(Call call, Fiber* fiber, Here here, Real there) {
-  test_cancel(fiber);
-  int saved = errno;
-  ssize_t result = here();
-  if (result >= 0) return result;
-  bool stalls = errno == EAGAIN;
-  errno = saved;
-  if (!stalls) return there();  // not this kind of file: the plain call gives the plain answer
-  Away away(to_reason(call));
-  return there();
-}
-
-// How far the kernel would look at the arguments before it can block: bad counts go to it untouched.
-bool is_sane(const iovec* vectors, int count) { return vectors && count > 0 && count <= IOV_MAX; }
-
 }  // namespace
+
+bool is_sane(const iovec* vectors, int count) { return vectors && count > 0 && count <= IOV_MAX; }
 
 // read(2): parks until data, end of file, error, or a signal.
 HOOK(ssize_t, read, (int fd, void* buffer, size_t size)) {
@@ -158,7 +137,7 @@ HOOK(ssize_t, read, (int fd, void* buffer, size_t size)) {
   switch (plan(fiber, fd, d, size)) {
     case Plan::wait:
       if (!d->odd) return read_on_fiber(Call::read, fiber, fd, *d, &one, 1);
-      return hook_recv(fd, buffer, size, 0);
+      return receive(fd, buffer, size, 0);
     case Plan::file:
       return file_io(Call::read, fiber, [&] { return real.preadv2(fd, &one, 1, -1, RWF_NOWAIT); },
                      [&] { return real.read(fd, buffer, size); });
@@ -180,9 +159,6 @@ HOOK(ssize_t, write, (int fd, const void* buffer, size_t size)) {
 }
 HOOK_ALIAS(__write, write);
 
-// readv(2): as read.
-namespace {
-
 ssize_t read_vectors(Call call, Fiber* fiber, int fd, const iovec* vectors, int count) {
   Descriptor* d;
   if (!is_sane(vectors, count)) return real.readv(fd, vectors, count);
@@ -203,8 +179,7 @@ ssize_t write_vectors(Call call, Fiber* fiber, int fd, const iovec* vectors, int
   return real.writev(fd, vectors, count);
 }
 
-}  // namespace
-
+// readv(2): as read.
 HOOK(ssize_t, readv, (int fd, const iovec* vectors, int count)) {
   return read_vectors(Call::readv, gate<Call::readv>(), fd, vectors, count);
 }
@@ -212,80 +187,6 @@ HOOK(ssize_t, readv, (int fd, const iovec* vectors, int count)) {
 // writev(2): as write.
 HOOK(ssize_t, writev, (int fd, const iovec* vectors, int count)) {
   return write_vectors(Call::writev, gate<Call::writev>(), fd, vectors, count);
-}
-
-namespace {
-
-// The positioned calls exist for files only (ESPIPE elsewhere, at once).
-template <class Real>
-ssize_t positioned_read(Call call, Fiber* fiber, int fd, const iovec* vectors, int count,
-                        off64_t offset, Real there) {
-  Descriptor* d;
-  if (offset < 0 || !is_sane(vectors, count) || plan(fiber, fd, d) != Plan::file) return there();
-  return file_io(call, fiber,
-                 [&] { return real.preadv64v2(fd, vectors, count, offset, RWF_NOWAIT); }, there);
-}
-
-}  // namespace
-
-// pread(2) and its relatives: from the page cache here, from the disk on a helper.
-#define POSITIONED_READ(name, offset_type)                                                        \
-  HOOK(ssize_t, name, (int fd, void* buffer, size_t size, offset_type offset)) {                  \
-    iovec one{buffer, size};                                                                      \
-    return positioned_read(Call::name, gate<Call::name>(), fd, &one, 1, offset,                   \
-                           [&] { return real.name(fd, buffer, size, offset); });                  \
-  }
-POSITIONED_READ(pread, off_t)
-POSITIONED_READ(pread64, off64_t)
-HOOK_ALIAS(__pread64, pread64);
-
-#define POSITIONED_READV(name, offset_type)                                                       \
-  HOOK(ssize_t, name, (int fd, const iovec* vectors, int count, offset_type offset)) {            \
-    return positioned_read(Call::name, gate<Call::name>(), fd, vectors, count, offset,            \
-                           [&] { return real.name(fd, vectors, count, offset); });                \
-  }
-POSITIONED_READV(preadv, off_t)
-POSITIONED_READV(preadv64, off64_t)
-
-// preadv2(2): at offset -1 it is readv; with flags the caller knows what it wants.
-#define POSITIONED_READV2(name, offset_type)                                                      \
-  HOOK(ssize_t, name, (int fd, const iovec* vectors, int count, offset_type offset, int flags)) { \
-    auto there = [&] { return real.name(fd, vectors, count, offset, flags); };                    \
-    if (flags) return there();                                                                    \
-    Fiber* fiber = gate<Call::name>();                                                            \
-    if (offset == -1) return read_vectors(Call::name, fiber, fd, vectors, count);                 \
-    return positioned_read(Call::name, fiber, fd, vectors, count, offset, there);    \
-  }
-POSITIONED_READV2(preadv2, off_t)
-POSITIONED_READV2(preadv64v2, off64_t)
-
-// pwrite(2) and its relatives: files take writes into the page cache; cancellation points all the same.
-#define POSITIONED_WRITE(name, ...)                                       \
-  Fiber* fiber = gate<Call::name>();                                      \
-  if (fiber) test_cancel(fiber);                                          \
-  return real.name(__VA_ARGS__)
-HOOK(ssize_t, pwrite, (int fd, const void* buffer, size_t size, off_t offset)) {
-  POSITIONED_WRITE(pwrite, fd, buffer, size, offset);
-}
-HOOK(ssize_t, pwrite64, (int fd, const void* buffer, size_t size, off64_t offset)) {
-  POSITIONED_WRITE(pwrite64, fd, buffer, size, offset);
-}
-HOOK_ALIAS(__pwrite64, pwrite64);
-HOOK(ssize_t, pwritev, (int fd, const iovec* vectors, int count, off_t offset)) {
-  POSITIONED_WRITE(pwritev, fd, vectors, count, offset);
-}
-HOOK(ssize_t, pwritev64, (int fd, const iovec* vectors, int count, off64_t offset)) {
-  POSITIONED_WRITE(pwritev64, fd, vectors, count, offset);
-}
-HOOK(ssize_t, pwritev2, (int fd, const iovec* vectors, int count, off_t offset, int flags)) {
-  if (offset == -1 && !flags)
-    return write_vectors(Call::pwritev2, gate<Call::pwritev2>(), fd, vectors, count);
-  POSITIONED_WRITE(pwritev2, fd, vectors, count, offset, flags);
-}
-HOOK(ssize_t, pwritev64v2, (int fd, const iovec* vectors, int count, off64_t offset, int flags)) {
-  if (offset == -1 && !flags)
-    return write_vectors(Call::pwritev64v2, gate<Call::pwritev64v2>(), fd, vectors, count);
-  POSITIONED_WRITE(pwritev64v2, fd, vectors, count, offset, flags);
 }
 
 // eventfd_read(3), eventfd_write(3): libc's own go round our read and write.
@@ -298,18 +199,9 @@ HOOK(int, eventfd_write, (int fd, eventfd_t value)) {
   return hook_write(fd, &value, sizeof value) == sizeof value ? 0 : -1;
 }
 
-// __read_chk and friends: what read becomes under _FORTIFY_SOURCE. libc's own door reports the overflow.
+// __read_chk: what read becomes under _FORTIFY_SOURCE. libc's own door reports the overflow.
 HOOK(ssize_t, __read_chk, (int fd, void* buffer, size_t size, size_t room)) {
   if (size > room) return real.__read_chk(fd, buffer, size, room);
   return hook_read(fd, buffer, size);
 }
-HOOK(ssize_t, __pread_chk, (int fd, void* buffer, size_t size, off_t offset, size_t room)) {
-  if (size > room) return real.__pread_chk(fd, buffer, size, offset, room);
-  return hook_pread(fd, buffer, size, offset);
-}
-HOOK(ssize_t, __pread64_chk, (int fd, void* buffer, size_t size, off64_t offset, size_t room)) {
-  if (size > room) return real.__pread64_chk(fd, buffer, size, offset, room);
-  return hook_pread64(fd, buffer, size, offset);
-}
-
 }  // namespace coro

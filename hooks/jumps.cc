@@ -31,10 +31,19 @@ void before_jump(const __jmp_buf_tag* target) {
   if (Hub* hub = fiber->hub.load(std::memory_order_relaxed)) hub->lend_mask(mask);
 }
 
+// libc's check asks the kernel for the alternate stack, which has the carrier's: maybe another fiber's, maybe none.
+bool on_alternate_stack() {
+  if (!current) return false;
+  const stack_t& stack = current->alternate_stack;
+  auto here = static_cast<char*>(__builtin_frame_address(0)), low = static_cast<char*>(stack.ss_sp);
+  return !(stack.ss_flags & SS_DISABLE) && low && here >= low && here < low + stack.ss_size;
+}
+
 }  // namespace
 
 // sigsetjmp(3): returns twice, so no frame of ours may lie between it and its caller.
 extern "C" __attribute__((naked)) int hook___sigsetjmp(__jmp_buf_tag*, int) __asm__("__sigsetjmp");
+// lengths: a naked door, instruction by instruction
 HOOK(int, __sigsetjmp, (__jmp_buf_tag*, int)) {
   __asm__(
       "push %rdi\n\t"
@@ -71,6 +80,7 @@ HOOK(void, _longjmp, (__jmp_buf_tag * target, int value)) {
 }
 HOOK(void, __longjmp_chk, (__jmp_buf_tag * target, int value)) {
   before_jump(target);
+  if (on_alternate_stack()) real.longjmp(target, value);
   real.__longjmp_chk(target, value);
   __builtin_unreachable();
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What signals.cc (delivery) shares with signal_calls.cc (the hooks of the family).
+// What the files of the signals family share: delivery (signals.cc), the queue, the masks, and the hooks (signal_*.cc).
 #pragma once
 
 #include <signal.h>
@@ -28,6 +28,16 @@ void set_default_action(int signal);
 
 // The fiber's virtual mask, and with it perhaps the carriers' kernel mask. Does not run what becomes deliverable.
 void set_blocked(Fiber& fiber, uint64_t mask);
+
+// In a fork's child: only the survivor's mask counts.
+void recount_in_child(Fiber& survivor);
+
+// Queues one instance of the signal for the fiber. False: no room. Any instruction; never waits.
+bool enqueue_info(Fiber& fiber, int signal, const siginfo_t& info);
+
+// Takes one queued instance of the signal; clears the pending bit with the last. False: none is there.
+bool dequeue_info(Fiber& fiber, int signal, siginfo_t& info);
+void drop_queued_signals();
 
 // Takes one pending signal of the set that was directed at the fiber, lowest number first.
 bool take_pending(Fiber& fiber, uint64_t set, siginfo_t& info);

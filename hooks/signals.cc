@@ -7,7 +7,7 @@
 //    handler runs at once; otherwise the signal is marked pending for it and its wait, if any, is woken;
 //  - a carrier's kernel mask blocks a signal only while every fiber blocks it, so sigwait, signalfd and sigpending see
 //    in the kernel what natively would be there;
-//  - sigsetjmp and siglongjmp save and restore the kernel's mask inside libc: doors.cc lends them the virtual one;
+//  - sigsetjmp and siglongjmp save and restore the kernel's mask inside libc: jumps.cc lends them the virtual one;
 //  - faults run in place, on the stack that the kernel chose.
 // Until the engine has started nothing of this exists: every hook is one real call.
 #include "hooks/signals.h"
@@ -19,108 +19,13 @@
 #include "hooks/retry.h"
 #include "hooks/signal_table.h"
 #include "scheduler/offload.h"
-#include "scheduler/spinlock.h"
 #include "scheduler/sys.h"
 #include "scheduler/thread_block.h"
 
 namespace coro {
-
 namespace {
 
 struct sigaction actions[signal_count + 1];  // as the program set them
-
-// One queued signal of one fiber. Lock-free: the trampoline may come at any instruction.
-struct Queued {
-  std::atomic<Fiber*> owner{nullptr};
-  int signal = 0;
-  std::atomic<bool> filled{false};
-  siginfo_t info;
-};
-constexpr int most_queued = 512;
-Queued queue[most_queued];
-
-bool enqueue_info(Fiber& fiber, int signal, const siginfo_t& info) {
-  for (Queued& slot : queue) {
-    Fiber* nobody = nullptr;
-    if (!slot.owner.compare_exchange_strong(nobody, &fiber)) continue;
-    slot.signal = signal;
-    slot.info = info;
-    slot.filled.store(true, std::memory_order_release);
-    return true;
-  }
-  return false;
-}
-
-// Takes one queued instance of the signal; clears the pending bit with the last. False: none is there.
-bool dequeue_info(Fiber& fiber, int signal, siginfo_t& info) {
-  bool found = false, more = false;
-  for (Queued& slot : queue) {
-    if (slot.owner.load(std::memory_order_relaxed) != &fiber || !slot.filled.load() ||
-        slot.signal != signal)
-      continue;
-    if (found) {
-      more = true;
-      break;
-    }
-    found = true;
-    info = slot.info;
-    slot.filled = false;
-    slot.owner = nullptr;
-  }
-  if (!more) fiber.pending_signals.fetch_and(~bit_of(signal));
-  return found;
-}
-
-// --- the carriers' kernel mask: what every fiber blocks ---
-
-Spinlock counting;
-int blocked_by[signal_count];
-int fibers_counted = 0;
-
-void count_mask(uint64_t mask, int change) {
-  for (; mask; mask &= mask - 1) blocked_by[__builtin_ctzll(mask)] += change;
-}
-
-uint64_t blocked_by_all() {
-  uint64_t mask = 0;
-  for (int i = 0; i < signal_count; i++)
-    if (fibers_counted && blocked_by[i] == fibers_counted) mask |= uint64_t{1} << i;
-  return mask;
-}
-
-void recount(Fiber& fiber, uint64_t mask, int population) {
-  uint64_t wanted;
-  {
-    Locked hold(counting);
-    fibers_counted += population;
-    count_mask(fiber.counted, -1);
-    count_mask(mask, +1);
-    fiber.counted = mask;
-    wanted = blocked_by_all();
-  }
-  if (wanted != carrier_mask()) set_carrier_mask(wanted);
-}
-
-}  // namespace
-
-void fiber_born(Fiber& fiber) {
-  fiber.counted = 0;
-  recount(fiber, fiber.blocked, +1);
-}
-
-void fiber_ended(Fiber& fiber) { recount(fiber, 0, -1); }
-
-void set_blocked(Fiber& fiber, uint64_t mask) {
-  mask &= ~never_blocked;
-  fiber.blocked = mask;
-  if (away_on(fiber)) sys::set_signal_mask(mask);
-  if (fiber.counted == mask) return;
-  Critical::enter(current);
-  recount(fiber, mask, 0);
-  Critical::leave(current);  // what became deliverable is the caller's business
-}
-
-namespace {
 
 // --- running a handler ---
 
@@ -321,39 +226,13 @@ void adopt_signals() {
     if (has_handler(signal)) install_action(signal, present);
   }
   real.sigaltstack(nullptr, &main->alternate_stack);
-  main->counted = 0;
-  recount(*main, main->blocked, +1);
-}
-
-KernelMask::KernelMask(const Fiber* fiber) {
-  if (!fiber || !fiber->hub.load(std::memory_order_relaxed)) return;
-  set_ = true;
-  old_ = sys::set_signal_mask(fiber->blocked);
-}
-
-KernelMask::~KernelMask() {
-  if (set_) sys::set_signal_mask(old_);
+  fiber_born(*main);
 }
 
 void forget_signals_in_child(Fiber* survivor) {
-  for (Queued& slot : queue) {
-    slot.filled = false;
-    slot.owner = nullptr;
-  }
+  drop_queued_signals();
   survivor->pending_signals = 0;
-  counting.reset();
-  memset(blocked_by, 0, sizeof blocked_by);
-  fibers_counted = 0;
-  survivor->counted = 0;
-  recount(*survivor, survivor->blocked, +1);
-}
-
-bool take_pending(Fiber& fiber, uint64_t set, siginfo_t& info) {
-  while (uint64_t there = fiber.pending_signals.load() & set) {
-    int signal = __builtin_ctzll(there) + 1;
-    if (dequeue_info(fiber, signal, info)) return true;
-  }
-  return false;
+  recount_in_child(*survivor);
 }
 
 }  // namespace coro

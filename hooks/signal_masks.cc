@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The fibers' virtual masks, and what follows from them for the kernel: a carrier's kernel mask blocks a signal only while
+// every fiber blocks it.
+#include <string.h>
+
+#include "hooks/signal_table.h"
+#include "hooks/signals.h"
+#include "scheduler/engine.h"
+#include "scheduler/hub.h"
+#include "scheduler/offload.h"
+#include "scheduler/spinlock.h"
+#include "scheduler/sys.h"
+
+namespace coro {
+namespace {
+
+Spinlock counting;
+int blocked_by[signal_count];
+int fibers_counted = 0;
+
+void count_mask(uint64_t mask, int change) {
+  for (; mask; mask &= mask - 1) blocked_by[__builtin_ctzll(mask)] += change;
+}
+
+uint64_t blocked_by_all() {
+  uint64_t mask = 0;
+  for (int i = 0; i < signal_count; i++)
+    if (fibers_counted && blocked_by[i] == fibers_counted) mask |= uint64_t{1} << i;
+  return mask;
+}
+
+void recount(Fiber& fiber, uint64_t mask, int population) {
+  uint64_t wanted;
+  {
+    Locked hold(counting);
+    fibers_counted += population;
+    count_mask(fiber.counted, -1);
+    count_mask(mask, +1);
+    fiber.counted = mask;
+    wanted = blocked_by_all();
+  }
+  if (wanted != carrier_mask()) set_carrier_mask(wanted);
+}
+
+}  // namespace
+
+void fiber_born(Fiber& fiber) {
+  fiber.counted = 0;
+  recount(fiber, fiber.blocked, +1);
+}
+
+void fiber_ended(Fiber& fiber) { recount(fiber, 0, -1); }
+
+void set_blocked(Fiber& fiber, uint64_t mask) {
+  mask &= ~never_blocked;
+  fiber.blocked = mask;
+  if (away_on(fiber)) sys::set_signal_mask(mask);
+  if (fiber.counted == mask) return;
+  Critical::enter(current);
+  recount(fiber, mask, 0);
+  Critical::leave(current);  // what became deliverable is the caller's business
+}
+
+void recount_in_child(Fiber& survivor) {
+  counting.reset();
+  memset(blocked_by, 0, sizeof blocked_by);
+  fibers_counted = 0;
+  fiber_born(survivor);
+}
+
+KernelMask::KernelMask(const Fiber* fiber) {
+  if (!fiber || !fiber->hub.load(std::memory_order_relaxed)) return;
+  set_ = true;
+  old_ = sys::set_signal_mask(fiber->blocked);
+}
+
+KernelMask::~KernelMask() {
+  if (set_) sys::set_signal_mask(old_);
+}
+
+}  // namespace coro

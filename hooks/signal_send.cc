@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Sending signals to fibers: pthread_kill, raise and their relatives.
+#include <errno.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "hooks/signal_calls.h"
+#include "hooks/signals.h"
+#include "scheduler/sys.h"
+#include "scheduler/thread_block.h"
+
+namespace coro {
+namespace {
+
+// What pthread_kill does to a fiber with a valid signal number.
+int kill_fiber(Fiber& target, int signal, int code, sigval value) {
+  if (is_ended(target)) return 0;
+  siginfo_t info;
+  memset(&info, 0, sizeof info);
+  info.si_signo = signal;
+  info.si_code = code;
+  info.si_pid = sys::getpid();
+  info.si_uid = static_cast<uid_t>(sys::call(SYS_getuid));
+  info.si_value = value;
+  auto handler = action_of(signal).sa_handler;
+  bool blocked = target.blocked & bit_of(signal);
+  if (handler == SIG_IGN && !blocked) return 0;
+  if (handler == SIG_DFL && !blocked) {  // acts on the whole process: the kernel's business
+    uint64_t old = sys::set_signal_mask(sys::signal_mask() & ~bit_of(signal));
+    sys::call(SYS_tgkill, sys::getpid(), sys::gettid(), signal);
+    sys::set_signal_mask(old);
+    return 0;
+  }
+  if (blocked && taken_by_signalfds() & carrier_mask() & bit_of(signal) && !(target.awaited & bit_of(signal))) {
+    sys::call(SYS_tgkill, sys::getpid(), sys::gettid(), signal);
+    return 0;
+  }
+  int error;
+  {
+    Critical inside;  // to ourselves: it runs when this ends, before we return (raise(3))
+    error = send_to_fiber(target, signal, info);
+  }
+  return error;
+}
+
+struct Search {
+  int tid;
+  Fiber* found;
+};
+
+Fiber* fiber_with_tid(int tid) {
+  if (Fiber* main = main_fiber())
+    if (tid == sys::getpid()) return main;
+  Search search{tid, nullptr};
+  each_live_fiber(
+      [](Fiber& fiber, void* argument) {
+        auto* wanted = static_cast<Search*>(argument);
+        if (thread_block::tid(fiber.context.thread_block) == wanted->tid) wanted->found = &fiber;
+      },
+      &search);
+  return search.found;
+}
+
+}  // namespace
+
+// pthread_kill(3): to a fiber. Returns the error.
+HOOK(int, pthread_kill, (pthread_t id, int signal)) {
+  if (!virtual_gate<Call::pthread_kill>()) return real.pthread_kill(id, signal);
+  if (signal < 0 || signal > signal_count || is_libcs(signal)) return EINVAL;
+  Fiber* target = fiber_of(id);
+  if (!target) return real.pthread_kill(id, signal);
+  return signal ? kill_fiber(*target, signal, SI_TKILL, {}) : 0;
+}
+
+// pthread_sigqueue(3): as pthread_kill, with a value.
+HOOK(int, pthread_sigqueue, (pthread_t id, int signal, const sigval value)) {
+  if (!virtual_gate<Call::pthread_sigqueue>()) return real.pthread_sigqueue(id, signal, value);
+  if (signal < 0 || signal > signal_count || is_libcs(signal)) return EINVAL;
+  Fiber* target = fiber_of(id);
+  if (!target) return real.pthread_sigqueue(id, signal, value);
+  return signal ? kill_fiber(*target, signal, SI_QUEUE, value) : 0;
+}
+
+// raise(3): the handler has run when it returns.
+HOOK(int, raise, (int signal)) {
+  Fiber* fiber = virtual_gate<Call::raise>();
+  if (!fiber || !is_valid(signal) || is_libcs(signal)) return real.raise(signal);
+  int error = kill_fiber(*fiber, signal, SI_TKILL, {});
+  return error ? static_cast<int>(failed(error)) : 0;
+}
+
+// tgkill(2): the tid of a fiber names the fiber.
+HOOK(int, tgkill, (pid_t process, pid_t tid, int signal)) {
+  Fiber* fiber = virtual_gate<Call::tgkill>();
+  Fiber* target = fiber && process == sys::getpid() ? fiber_with_tid(tid) : nullptr;
+  if (!target) return real.tgkill(process, tid, signal);
+  if (signal < 0 || signal > signal_count) return static_cast<int>(failed(EINVAL));
+  int error = signal ? kill_fiber(*target, signal, SI_TKILL, {}) : 0;
+  return error ? static_cast<int>(failed(error)) : 0;
+}
+
+}  // namespace coro
