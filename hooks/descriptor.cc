@@ -152,10 +152,6 @@ HOOK(int, fclose, (FILE * file)) {
   died(fileno_unlocked(file));
   return real.fclose(file);
 }
-HOOK(int, fcloseall, (void)) {
-  if (engine_started()) all_died(0, ~0u);
-  return real.fcloseall();
-}
 HOOK(FILE*, freopen, (const char* path, const char* mode, FILE* file)) {
   died(fileno_unlocked(file));
   return real.freopen(path, mode, file);
@@ -168,5 +164,8 @@ HOOK(int, closedir, (DIR * directory)) {
   if (directory) died(dirfd(directory));
   return real.closedir(directory);
 }
+
+// fcloseall(3): as libc, which flushes the streams and, whatever the manual says, closes no descriptor.
+HOOK(int, fcloseall, (void)) { return real.fcloseall(); }
 
 }  // namespace coro
