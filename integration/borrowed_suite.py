@@ -5,7 +5,6 @@ A table in known_exceptions/ has a line per test: its name, then the reason. A r
 both outcomes; one that begins with "never run" is for tests that would take the rest of a run with them.
 """
 
-import os
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from world import HERE, LIBRARY, World, usual_signals
+from world import HERE, LIBRARY, World, end_session, usual_signals
 
 
 @dataclass
@@ -72,17 +71,10 @@ def run_limited(argv, world_name, seconds, directory):
             status = process.wait(seconds)
         except subprocess.TimeoutExpired:
             status = None
-        end_session(process)
+        end_session(process.pid)
+        process.wait()
         said.seek(0)
         return status, said.read().decode(errors="replace")
-
-
-def end_session(process):
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    process.wait()
 
 
 def describe_status(status):
@@ -108,7 +100,7 @@ def compare(suite, alone, under_coro):
     """Prints every surprise and the closing line; returns the exit status."""
     exceptions = Exceptions.read(suite)
     good = {outcome.name for outcome in alone if outcome.passed}
-    judged = [outcome for outcome in under_coro if outcome.name in good]
+    judged = list({outcome.name: outcome for outcome in under_coro if outcome.name in good}.values())
     surprises = [outcome for outcome in judged if not exceptions.expects(outcome)]
     for outcome in surprises:
         reason = exceptions.reasons.get(outcome.name)

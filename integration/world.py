@@ -91,10 +91,7 @@ class Process:
 
     def end(self):
         """Ends it and all it started, however it is."""
-        try:
-            os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+        end_session(self.pid)
         self._popen.wait(10)
 
     def said(self, pattern, seconds=15):
@@ -106,6 +103,16 @@ class Process:
 
     def describe(self):
         return f"{' '.join(self.argv)}\n--- output ---\n{self.output()[-3000:]}\n--- errors ---\n{self.errors()[-3000:]}"
+
+
+def end_session(leader):
+    """Kills every process of the session that this process leads, also those in groups of their own."""
+    for entry in os.listdir("/proc"):
+        try:
+            if entry.isdigit() and os.getsid(int(entry)) == leader:
+                os.kill(int(entry), signal.SIGKILL)
+        except ProcessLookupError:
+            pass
 
 
 def usual_signals():
