@@ -20,7 +20,9 @@ struct Queue {
       Critical inside;  // keeps the hub, so that the notes are in order
       if (park_on(&key, deadline, bits) == Woken::ready) order.add(i);
     });
-    EXPECT_TRUE(soon([&] { return waiters_on(&key) == before + 1; }));
+    if (deadline.is_never()) {
+      EXPECT_TRUE(soon([&] { return waiters_on(&key) == before + 1; }));
+    }
   }
   bool woke(int count) {
     return soon([&] { return order.size() >= static_cast<size_t>(count); });
@@ -130,8 +132,8 @@ TEST(wait_queue, a_waker_of_another_thread_never_looks_between_test_and_joining)
 TEST(wait_queue, who_timed_out_does_not_count) {
   Queue queue(1);
   queue.add(1, ~0u, Deadline::in(millisecond));
+  queue.fibers[1].join();
   queue.add(2);
-  ASSERT_TRUE(soon([&] { return waiters_on(&queue.key) == 2; }));
   EXPECT_EQ(2, wake_on(&queue.key, 2));
   EXPECT_TRUE(queue.woke(2));
   EXPECT_EQ((std::vector<int>{0, 2}), queue.order.all());
@@ -181,13 +183,13 @@ TEST(wait_queue, requeue_to_itself_ends) {
 TEST(wait_queue, who_was_moved_still_hears_its_deadline) {
   Queue queue(0);
   queue.add(0, ~0u, Deadline::in(5 * millisecond));
-  {
+  EXPECT_TRUE(soon([&] {
     Critical inside;
-    requeue(&queue.key, &queue.other, 0, 1);
-  }
-  EXPECT_TRUE(soon([&] { return waiters_on(&queue.other) == 0; }));
-  EXPECT_FALSE(may_have_waiters(&queue.other));
+    return requeue(&queue.key, &queue.other, 0, 1) == 1 || is_ended(queue.fibers[0].fiber());
+  }));
   queue.fibers.clear();
+  EXPECT_EQ(0, waiters_on(&queue.other));
+  EXPECT_FALSE(may_have_waiters(&queue.other));
   EXPECT_EQ(0u, queue.order.size());
 }
 
