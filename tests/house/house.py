@@ -71,3 +71,11 @@ def must_find(what, complaints, word):
         print(f"FAIL: {what} was not found; complaints: {complaints}")
         sys.exit(1)
     print(f"found: {what}")
+
+
+def must_not_find(what, complaints, word):
+    """Used by self-tests: what is allowed must not be complained about."""
+    if any(word in complaint for complaint in complaints):
+        print(f"FAIL: {what} was complained about: {complaints}")
+        sys.exit(1)
+    print(f"allowed: {what}")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tables and what must follow from them.
 
-Each SYMBOL of symbols.def has a HOOK in its family's file (or in one that SPLIT names, or <family>_*.cc), and its name occurs in a program of tests/hooks; each HOOK has a row; each ALIAS is one of
-a SYMBOL of its family. Each option and counter has a help text. README.md holds the tables that the
-launcher prints.
+Each SYMBOL of symbols.def has a HOOK in a file of its family (<family>.cc, <family>_*.cc, and by the words of
+HOMES), and its name occurs in a program of tests/hooks; each HOOK has a row; each ALIAS is one of a SYMBOL of
+its family. Each option and counter has a help text. README.md holds the tables that the launcher prints.
 tables.py LAUNCHER [--self-test | --update]       --update writes the tables into README.md
 """
 import re
@@ -17,18 +17,37 @@ README = house.ROOT / "README.md"
 GENERATED = re.compile(r"<!-- begin: coro (\w+ --markdown) -->\n(.*?)<!-- end -->", re.DOTALL)
 
 
+HOOK = re.compile(r"\bHOOK\w*\(\s*[^(),]+(?:\([^()]*\)[^(),]*)*,\s*(\w+)\s*,")
+MACRO = re.compile(r"^#define (\w+)\(([^)]*)\)((?:[^\n]*\\\n)*[^\n]*)\n", re.MULTILINE)
+
+
 def hooks_in(text):
-    """The names that a source file of hooks/ defines."""
+    """The names that a source file of hooks/ defines, those made by its own macros included."""
     text = house.without_comments(text)
-    return set(re.findall(r"\bHOOK\w*\(\s*[^(),]+(?:\([^()]*\)[^(),]*)*,\s*(\w+)\s*,", text))
+    plain = MACRO.sub("", text)
+    found = set(HOOK.findall(plain))
+    for macro, parameters, body in MACRO.findall(text):
+        parameters = re.split(r"\s*,\s*", parameters.strip())
+        uses = re.findall(rf"\b{macro}\(\s*([^()]*?)\s*\)", plain)
+        for name in HOOK.findall(body):
+            if name not in parameters:
+                found.add(name)
+                continue
+            found |= {re.split(r"\s*,\s*", use)[parameters.index(name)] for use in uses}
+    return found
 
 
-# Files that a family had to be split into, beside <family>_*.cc.
-SPLIT = {"transfer.cc": "io", "fortified.cc": None}  # None: the checked doors of any family
+# The first words of the files that a family lives in, where it has more than its own name: io.cc, io_anything.cc.
+HOMES = {
+    "io": ("io", "transfer"),
+    "poll": ("poll", "select"),
+    "signals": ("signals", "signal", "jumps"),
+    "thread": ("thread", "affinity"),
+}
 
 
 def belongs(file, family):
-    return SPLIT.get(file, "") in (family, None) or re.fullmatch(rf"{family}(_\w+)?\.cc", file) is not None
+    return file.removesuffix(".cc").split("_")[0] in HOMES.get(family, (family,))
 
 
 def hook_complaints(symbols, hooks):
@@ -130,6 +149,15 @@ def self_test():
     house.must_find("a row without a hook", found, "planted has a row")
     house.must_find("a hook in the wrong file", found, "recv is of family socket")
     house.must_find("a hook without a row", found, "stray, which has no row")
+    homes = {"io_far.cc": {"read", "planted"}, "iota.cc": {"recv"}}
+    found = hook_complaints(symbols, homes)
+    house.must_find("a hook in a file that only begins like a family's", found, "lives in hooks/iota.cc")
+    house.must_not_find("a hook in one of several files", found, "hooks/io_far.cc")
+    source = "#define DOOR(name, type) \\\n  HOOK(int, name, (type)) { \\\n  }\n\nDOOR(read, int)\nDOOR(odd, long)\n"
+    found = hook_complaints(symbols, {"io.cc": hooks_in(source)})
+    house.must_find("a macro's hook without a row", found, "defines odd")
+    house.must_not_find("a macro's hook", found, "read has a row")
+    house.must_not_find("a macro's parameter", found, "defines name")
     house.must_find("a row without a test", test_complaints(symbols, "read() recv()"), "planted")
     found = alias_complaints([("__read", "io", "raed")], symbols)
     house.must_find("an alias of nothing", found, "alias of raed")
