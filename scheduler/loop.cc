@@ -15,6 +15,7 @@
 //    closed here, and libev then builds a new epoll set: forget() takes the number out itself, before the close;
 //  - libev aborts when it tells the kernel of a number that is closed. So whoever closes tells each hub that knows the
 //    number first, and waits while that hub is settling: from hearing of closes until the kernel knows all it watches.
+// lengths: the price of keeping <ev.h> and what follows from its traps in one file
 #include "scheduler/loop.h"
 
 #include <dlfcn.h>
@@ -31,7 +32,6 @@
 #include "scheduler/check.h"
 #include "scheduler/deadline.h"
 #include "scheduler/descriptors.h"
-#include "scheduler/engine.h"
 #include "scheduler/engine.h"
 #include "scheduler/hub.h"
 #include "scheduler/sys.h"

@@ -8,6 +8,7 @@
 //  - libc's per-thread freeres is not exported: libc's own TLS (malloc cache, arena, strerror buffers) is therefore
 //    kept warm in the pool, and only the other modules' TLS is re-initialised;
 //  - _dl_allocate_tls_init resets every dtv slot to "unallocated" without freeing: free them first.
+// lengths: glibc's private layout, and all that relies on it, stays in one file
 #include "scheduler/thread_block.h"
 
 #include <dlfcn.h>

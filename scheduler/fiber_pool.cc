@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// All fibers there are: the list of the living, the pool of those that wait for their next life, numbers and thread ids.
+// A fiber is recycled with its stack and thread block still built: the next pthread_create of the same stack size renews
+// them instead of making them.
+#include "scheduler/fiber_pool.h"
+
+#include <sys/mman.h>
+
+#include <new>
+
+#include "scheduler/engine.h"
+#include "scheduler/spinlock.h"
+#include "scheduler/sys.h"
+#include "scheduler/thread_block.h"
+#include "scheduler/wait.h"
+
+namespace coro {
+namespace {
+
+Spinlock lock;                // over everything below
+Fiber* live = nullptr;        // list of fibers that are not done
+int live_count = 0;
+Fiber* idle = nullptr;        // recycled fibers with warm stack and block, linked by next
+int idle_count = 0;
+Fiber* bare = nullptr;        // fibers without stack
+uint32_t last_number = 0;
+EngineNumbers numbers;
+
+// Thread ids of fibers: above every kernel pid (PID_MAX_LIMIT is 2^22), below FUTEX_TID_MASK (2^30). Process-shared locks
+// tell owners in several processes apart by them, so each process counts from a place of its own.
+constexpr uint32_t first_tid = 1u << 28, tid_count = 3u << 28;
+uint32_t last_tid = 0;  // 0: none yet in this process
+
+uint32_t next_tid() {
+  if (!last_tid) last_tid = first_tid + static_cast<uint32_t>(sys::getpid()) * 0x9E3779B1u % tid_count;
+  if (++last_tid >= first_tid + tid_count) last_tid = first_tid;
+  return last_tid;
+}
+
+Fiber* new_fiber_memory() {
+  // Fibers are never freed, so that a stale (fiber, epoch) is always safe to look at: a slab of them at a time.
+  constexpr size_t count = 64;
+  void* memory = mmap(nullptr, sizeof(Fiber) * count, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return nullptr;
+  auto* fibers = static_cast<Fiber*>(memory);
+  for (size_t i = 0; i < count; i++) {
+    auto* fiber = new (&fibers[i]) Fiber;
+    fiber->next = bare;
+    bare = fiber;
+  }
+  return bare;
+}
+
+Fiber* take_bare() {
+  Fiber* fiber = bare ? bare : new_fiber_memory();
+  if (fiber) bare = fiber->next;
+  return fiber;
+}
+
+// A recycled fiber of this stack size; null: there is none. lock held.
+Fiber* take_warm(size_t size, size_t guard) {
+  for (Fiber **link = &idle, *fiber; (fiber = *link); link = &fiber->next) {
+    if (fiber->stack.size != size || fiber->stack.guard != guard) continue;
+    *link = fiber->next;
+    idle_count--;
+    return fiber;
+  }
+  return nullptr;
+}
+
+// lock held.
+void add_to_living(Fiber& fiber) {
+  fiber.live_previous = nullptr;
+  fiber.live_next = live;
+  if (live) live->live_previous = &fiber;
+  live = &fiber;
+  live_count++;
+  numbers.fibers_made++;
+  if (live_count > numbers.fibers_alive_most) numbers.fibers_alive_most = live_count;
+}
+
+}  // namespace
+
+Taken take_fiber(bool users_stack, size_t size, size_t guard) {
+  Locked hold(lock);
+  Fiber* warm = users_stack ? nullptr : take_warm(size, guard);
+  Fiber* fiber = warm ? warm : take_bare();
+  return {fiber, warm != nullptr, next_tid()};
+}
+
+void put_back_bare(Fiber& fiber) {
+  Locked hold(lock);
+  fiber.next = bare;
+  bare = &fiber;
+}
+
+void enlist(Fiber& fiber) {
+  Locked hold(lock);
+  fiber.number = ++last_number;
+  add_to_living(fiber);
+}
+
+bool delist(Fiber& fiber) {
+  Critical inside;
+  Locked hold(lock);
+  fiber.ended = true;
+  (fiber.live_previous ? fiber.live_previous->live_next : live) = fiber.live_next;
+  if (fiber.live_next) fiber.live_next->live_previous = fiber.live_previous;
+  return --live_count == 0;
+}
+
+void recycle(Fiber& fiber) {
+  if (fiber.is_main) return;
+  bool keep = false;
+  if (!fiber.stack_is_users) {
+    Locked hold(lock);
+    keep = idle_count < engine_config().stack_pool;
+    if (keep) idle_count++;
+  }
+  if (!keep) {
+    thread_block::release(fiber.context.thread_block);
+    fiber.context.thread_block = nullptr;
+    if (!fiber.stack_is_users) {
+      cool_stack(fiber.stack, 0);
+      give_back_stack(fiber.stack);
+    }
+    fiber.stack = {};
+  }
+  Locked hold(lock);
+  Fiber*& list = keep ? idle : bare;
+  fiber.next = list;
+  list = &fiber;
+}
+
+void wake_who_waits_alone() { wake_queue(&live_count, INT32_MAX); }
+
+int new_tid() {
+  Locked hold(lock);
+  return static_cast<int>(next_tid());
+}
+
+// In a fork's child: `survivor` is the only one. The others' stacks stay mapped (their owners' data may be shared).
+void forget_other_fibers(Fiber& survivor) {
+  lock.reset();
+  live = nullptr;
+  live_count = 0;
+  last_tid = 0;
+  numbers = {};
+  for (Fiber* fiber = idle; fiber; fiber = fiber->next)
+    thread_block::relink_in_child(fiber->context.thread_block);
+  add_to_living(survivor);
+}
+
+void wait_until_alone(Reason why) {
+  for (;;) {
+    Wait wait(why, Cancellable::no);
+    wait.enqueue(&live_count);
+    {
+      Locked hold(lock);
+      if (live_count <= 1) return;
+    }
+    wait.park();
+  }
+}
+
+Fiber* any_fiber_accepting(uint64_t bit) {
+  if (!lock.try_lock()) return nullptr;
+  Fiber* found = nullptr;
+  for (Fiber* fiber = live; fiber && !found; fiber = fiber->live_next)
+    if (!(fiber->blocked & bit) || fiber->awaited & bit) found = fiber;
+  lock.unlock();
+  return found;
+}
+
+int live_fibers() {
+  Locked hold(lock);
+  return live_count;
+}
+
+void each_live_fiber(void (*see)(Fiber&, void*), void* argument) {
+  Critical inside;
+  Locked hold(lock);
+  for (Fiber* fiber = live; fiber; fiber = fiber->live_next) see(*fiber, argument);
+}
+
+EngineNumbers fiber_numbers() {
+  Locked hold(lock);
+  EngineNumbers copy = numbers;
+  copy.fibers_alive = live_count;
+  return copy;
+}
+
+Spinlock& lock_of_fibers() { return lock; }  // for hold_engine()
+
+}  // namespace coro
