@@ -71,7 +71,7 @@ struct Fiber {
   int32_t timer_index = -1;  // place in the heap; -1 not there
   Hub* timer_hub = nullptr;
 
-  // --- life (fiber.cc) ---
+  // --- life (fiber.cc, fiber_pool.cc) ---
   void* (*start)(void*) = nullptr;
   void* argument = nullptr;
   void* result = nullptr;
