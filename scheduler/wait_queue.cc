@@ -23,11 +23,15 @@ void link(Bucket& bucket, QueueNode& node) {
   node.linked.store(true, std::memory_order_relaxed);
 }
 
-void unlink(Bucket& bucket, QueueNode& node) {
+void take_out(Bucket& bucket, QueueNode& node) {
   (node.previous ? node.previous->next : bucket.first) = node.next;
   (node.next ? node.next->previous : bucket.last) = node.previous;
   bucket.waiters.store(bucket.waiters.load(std::memory_order_relaxed) - 1,
                        std::memory_order_relaxed);
+}
+
+void unlink(Bucket& bucket, QueueNode& node) {
+  take_out(bucket, node);
   node.linked.store(false, std::memory_order_release);
 }
 
@@ -114,7 +118,8 @@ int requeue(const void* from, const void* to, int most, int more, bool (*still)(
   for (QueueNode *node = source.first, *next; node && more > 0; node = next) {
     next = node->next;
     if (node->key != from) continue;
-    unlink(source, *node);
+    // It stays `linked` on the way: dequeue() looks without the lock, and would leave with the node still in the queue.
+    take_out(source, *node);
     std::atomic_ref<const void*>(node->key).store(to, std::memory_order_relaxed);
     target.waiters.fetch_add(1, std::memory_order_relaxed);
     link(target, *node);
