@@ -31,6 +31,8 @@ DOOR(epoll_create1) DOOR(epoll_wait) DOOR(epoll_pwait) DOOR(epoll_pwait2) DOOR(p
 DOOR(nanosleep) DOOR(clock_nanosleep) DOOR(sched_yield) DOOR(pause) DOOR(open) DOOR(openat) DOOR(creat) DOOR(flock)
 DOOR(fsync) DOOR(fdatasync) DOOR(msync) DOOR(sync) DOOR(syncfs) DOOR(sync_file_range) DOOR(gettid) DOOR(tgkill)
 DOOR(pthread_exit) DOOR(_exit) DOOR(fork) DOOR(wait4) DOOR(waitid) DOOR(execve) DOOR(execveat)
+DOOR(prctl) DOOR(getcpu) DOOR(getpriority) DOOR(setpriority) DOOR(sched_getaffinity) DOOR(sched_setaffinity)
+DOOR(sched_getscheduler) DOOR(sched_setscheduler) DOOR(sched_getparam) DOOR(sched_setparam)
 DOOR(sigprocmask) DOOR(sigpending) DOOR(sigsuspend) DOOR(sigtimedwait) DOOR(sigaltstack)
 #undef DOOR
 
@@ -113,6 +115,23 @@ long sleep_on_clock(const long* a) {
   int error = door_clock_nanosleep(static_cast<clockid_t>(a[0]), static_cast<int>(a[1]), to<const timespec*>(a[2]),
                                    to<timespec*>(a[3]));
   return error ? failed(error) : 0;
+}
+
+// The kernel answers how many bytes it wrote; libc does not tell.
+long affinity_of(const long* a) {
+  const long any_thread[] = {0, a[1], a[2], 0, 0, 0};
+  long bytes = real_syscall(SYS_sched_getaffinity, any_thread);
+  return bytes < 0 || enter(door_sched_getaffinity, a) < 0 ? -1 : bytes;
+}
+
+// The kernel answers 20 - nice, so that it is never negative.
+long nice_of(const long* a) {
+  int saved = errno;
+  errno = 0;
+  long nice = enter(door_getpriority, a);
+  if (nice == -1 && errno) return -1;
+  errno = saved;
+  return 20 - nice;
 }
 
 // exit(2) ends the calling thread only.
@@ -212,6 +231,16 @@ long enter_by_number(long number, const long* a) {
     case SYS_syncfs: return enter(door_syncfs, a);
     case SYS_sync_file_range: return enter(door_sync_file_range, a);
     case SYS_gettid: return door_gettid();
+    case SYS_prctl: return door_prctl(static_cast<int>(a[0]), a[1], a[2], a[3], a[4]);
+    case SYS_getcpu: return enter(door_getcpu, a);
+    case SYS_getpriority: return nice_of(a);
+    case SYS_setpriority: return enter(door_setpriority, a);
+    case SYS_sched_getaffinity: return affinity_of(a);
+    case SYS_sched_setaffinity: return enter(door_sched_setaffinity, a);
+    case SYS_sched_getscheduler: return enter(door_sched_getscheduler, a);
+    case SYS_sched_setscheduler: return enter(door_sched_setscheduler, a);
+    case SYS_sched_getparam: return enter(door_sched_getparam, a);
+    case SYS_sched_setparam: return enter(door_sched_setparam, a);
     case SYS_tgkill: return enter(door_tgkill, a);
     case SYS_tkill: return door_tgkill(sys::getpid(), static_cast<pid_t>(a[0]), static_cast<int>(a[1]));
     case SYS_rt_sigprocmask: return change_mask(a);

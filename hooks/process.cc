@@ -14,6 +14,7 @@
 #include "hooks/fd_table.h"
 #include "hooks/hook.h"
 #include "hooks/signals.h"
+#include "hooks/thread.h"
 #include "scheduler/sys.h"
 
 namespace coro {
@@ -53,6 +54,7 @@ void after_fork_in_child() {
   restart_engine_in_child();
   close_child_handles();
   forget_signals_in_child(fiber);
+  apply_traits_in_child(*fiber);
   leave_critical(fiber);
 }
 

@@ -7,6 +7,7 @@
 
 #include "hooks/signal_calls.h"
 #include "hooks/signals.h"
+#include "hooks/thread.h"
 #include "scheduler/sys.h"
 #include "scheduler/thread_block.h"
 
@@ -42,24 +43,6 @@ int kill_fiber(Fiber& target, int signal, int code, sigval value) {
     error = send_to_fiber(target, signal, info);
   }
   return error;
-}
-
-struct Search {
-  int tid;
-  Fiber* found;
-};
-
-Fiber* fiber_with_tid(int tid) {
-  if (Fiber* main = main_fiber())
-    if (tid == sys::getpid()) return main;
-  Search search{tid, nullptr};
-  each_live_fiber(
-      [](Fiber& fiber, void* argument) {
-        auto* wanted = static_cast<Search*>(argument);
-        if (thread_block::tid(fiber.context.thread_block) == wanted->tid) wanted->found = &fiber;
-      },
-      &search);
-  return search.found;
 }
 
 }  // namespace

@@ -84,13 +84,14 @@ void give(Carrier& carrier, Hub& hub) {
 
 }  // namespace
 
-const char* adopt_kernel_thread(Hub& hub, int tid_of_block) {
+const char* adopt_kernel_thread(Hub& hub) {
   Carrier* carrier = new_carrier();
   Stack stack;
   if (!carrier || !take_stack(64 << 10, 4096, stack)) return "no memory for a carrier";
-  void* block = thread_block::make(stack.top(), tid_of_block);
+  void* block = thread_block::make(stack.top(), sys::gettid());
   if (!block) return "no memory for a carrier's thread block";
   size_t usable = stack.size - thread_block::size() - thread_block::alignment();
+  thread_block::note_first_thread(block);
   make_context(carrier->base, stack.bottom, usable, block, run_base, carrier);
   carrier->tid = sys::gettid();
   hub.taken_over_by(*carrier);

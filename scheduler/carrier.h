@@ -26,7 +26,7 @@ struct Carrier {
 };
 
 // Makes the calling kernel thread the carrier of `hub`, whose base context is already made. Null, or why not.
-const char* adopt_kernel_thread(Hub& hub, int tid_of_block);
+const char* adopt_kernel_thread(Hub& hub);
 
 // Gives `hub`, which nobody carries, to an idle carrier or a fresh one. Null, or why there is none; then the hub is
 // still nobody's.

@@ -95,4 +95,11 @@ __attribute__((noinline)) void switch_context(Context& from, Context& to, After 
   if (arrival.after.act) arrival.after.act(arrival.after.argument);
 }
 
+__attribute__((noinline)) void call_as_thread(void* block, void (*act)(void*), void* argument) {
+  void* mine = this_thread_block();
+  set_fs_base(block);
+  act(argument);
+  set_fs_base(mine);
+}
+
 }  // namespace coro

@@ -33,6 +33,9 @@ void switch_context(Context& from, Context& to, After after = {});
 // The FS base of the calling context, as the kernel and libc see it.
 void* this_thread_block();
 
+// Calls act(argument) with the FS base of another block, on this stack. Every signal must be blocked.
+void call_as_thread(void* block, void (*act)(void*), void* argument);
+
 // Chooses wrfsbase or arch_prctl (AT_HWCAP2 bit 1: FSGSBASE, kernel 5.9+). Called once by engine start.
 void choose_switch();
 

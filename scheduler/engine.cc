@@ -7,6 +7,7 @@
 #include "scheduler/carrier.h"
 #include "scheduler/check.h"
 #include "scheduler/offload.h"
+#include "scheduler/setxid.h"
 #include "scheduler/spinlock.h"
 #include "scheduler/supervisor.h"
 #include "scheduler/sys.h"
@@ -61,12 +62,13 @@ const char* start_engine(const EngineConfig& config) {
   tracing = config.is_traced != nullptr;
   choose_switch();
   if (const char* trouble = thread_block::prepare(config.create_thread)) return trouble;
+  wrap_setxid_handler();
   if (const char* trouble = open_hub(0)) return trouble;
   if (const char* trouble = give_base(*hubs[0], run_hub)) return trouble;
   hubs_open = 1;
   main_ = &first_fiber;
   carrier_mask_ = sys::signal_mask();
-  if (const char* trouble = adopt_kernel_thread(*hubs[0], new_tid())) return trouble;
+  if (const char* trouble = adopt_kernel_thread(*hubs[0])) return trouble;
   adopt_main_fiber(first_fiber, *hubs[0]);
   first_fiber.carrier = hubs[0]->carrier();
   hubs[0]->lend(first_fiber);
@@ -144,7 +146,7 @@ void reopen_in_child() {
   // The first hub's base is the one that this kernel thread left, or another's, which was running.
   const char* trouble = base_is_intact ? nullptr : give_base(*hubs[0], run_hub);
   if (!trouble) trouble = hubs[0]->open(0, config_.loop);
-  if (!trouble) trouble = adopt_kernel_thread(*hubs[0], new_tid());
+  if (!trouble) trouble = adopt_kernel_thread(*hubs[0]);
   CHECK(!trouble);
   current = self;
   self->carrier = hubs[0]->carrier();

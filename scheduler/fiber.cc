@@ -3,6 +3,7 @@
 // Birth, life and death of a fiber. All of them together: fiber_pool.cc.
 #include "scheduler/fiber.h"
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,11 +27,14 @@ namespace {
 void bury(void* argument) {
   auto& fiber = *static_cast<Fiber*>(argument);
   fiber.state = State::done;
-  uint8_t before = fiber.life.fetch_or(Fiber::flag_done);
-  if (before & Fiber::flag_detached)
+  uint32_t before = fiber.life.fetch_or(Fiber::flag_done);
+  if (before & Fiber::flag_detached) {
     recycle(fiber);
-  else
-    wake_queue(&fiber.life, INT32_MAX);
+    return;
+  }
+  wake_queue(&fiber.life, INT32_MAX);
+  // It may have been joined and recycled by now: a fiber is never freed, and a wake too many is harmless.
+  if (before & Fiber::flag_joined_from_afar) sys::futex_wake(&fiber.life, INT32_MAX);
 }
 
 Fiber** current_of(void* block) {
@@ -44,8 +48,8 @@ void wake_robust_waiters(void* word) {
   wake_queue(word, INT32_MAX);
 }
 
-[[noreturn]] void finish(Fiber& self) {
-  thread_block::end_here();
+// Its thread-specific data is gone.
+[[noreturn]] void leave_the_living(Fiber& self) {
   come_home();
   if (delist(self)) {
     // The last thread of the process ended: exit status 0, as start_thread() does.
@@ -55,11 +59,10 @@ void wake_robust_waiters(void* word) {
   Critical::enter(&self);
   if (engine_config().fiber_ended) engine_config().fiber_ended(self);
   thread_block::abandon_robust_mutexes(self.context.thread_block, wake_robust_waiters);
-  wake_who_waits_alone();
   Hub* hub = self.hub.load(std::memory_order_relaxed);
   hub->forget_timer(self);
   // What lies deep in the stack is of no use to the next fiber.
-  if (!self.stack_is_users) cool_stack(self.stack, engine_config().keep_of_stack);
+  if (!self.stack_is_users && !self.is_main) cool_stack(self.stack, engine_config().keep_of_stack);
   hub->leave(self, {bury, &self});
   check_failed("a buried fiber never runs again", __FILE__, __LINE__);
 }
@@ -84,7 +87,8 @@ void live_and_end(void*) {
   } else if (!self.exited) {
     self.result = PTHREAD_CANCELED;
   }
-  finish(self);
+  thread_block::end_here();
+  leave_the_living(self);
 }
 
 bool give_stack_and_block(Fiber& fiber, const FiberSpec& spec, size_t guard, int tid) {
@@ -132,9 +136,7 @@ void begin_life(Fiber& fiber, const FiberSpec& spec) {
   fiber.result = nullptr;
   fiber.exited = fiber.ended = false;
   fiber.awaited = 0;
-  free(fiber.affinity);
-  fiber.affinity = nullptr;
-  fiber.life = spec.detached ? Fiber::flag_detached : 0;
+  fiber.life = spec.detached ? uint32_t{Fiber::flag_detached} : 0;
   fiber.asked_stack_size = spec.stack_size;
   fiber.asked_guard = spec.guard;
   fiber.pending_signals = 0;
@@ -147,7 +149,7 @@ void begin_life(Fiber& fiber, const FiberSpec& spec) {
   fiber.reason = 0;
   fiber.fruitless = 0;
   fiber.joiner = nullptr;
-  if (current) memcpy(fiber.name, current->name, sizeof fiber.name);
+  fiber.traits = spec.traits;
 }
 
 // Makes the first resume enter live_and_end.
@@ -219,9 +221,30 @@ bool is_done(const Fiber& fiber) { return fiber.life.load() & Fiber::flag_done; 
 void forget_fiber(Fiber& fiber) { recycle(fiber); }
 
 bool detach_fiber(Fiber& fiber) {
-  uint8_t before = fiber.life.fetch_or(Fiber::flag_detached);
+  uint32_t before = fiber.life.fetch_or(Fiber::flag_detached);
   if (before & Fiber::flag_detached) return false;
   if (before & Fiber::flag_done) recycle(fiber);
+  return true;
+}
+
+void end_main_fiber() {
+  Fiber& self = *current;
+  if (!self.exited) self.result = PTHREAD_CANCELED;
+  thread_block::end_data_here();
+  leave_the_living(self);
+}
+
+bool sleep_until_done(Fiber& fiber, const Deadline& deadline) {
+  uint32_t life = fiber.life.fetch_or(Fiber::flag_joined_from_afar) | Fiber::flag_joined_from_afar;
+  while (!(life & Fiber::flag_done)) {
+    int64_t left = deadline.is_never() ? 0 : deadline.left();
+    if (!deadline.is_never() && left <= 0) return false;
+    timespec time = to_timespec(left);
+    long result = sys::call(SYS_futex, sys::as_long(&fiber.life), FUTEX_WAIT_PRIVATE, life,
+                            deadline.is_never() ? 0 : sys::as_long(&time));
+    if (result == -EINTR) return false;
+    life = fiber.life.load();
+  }
   return true;
 }
 

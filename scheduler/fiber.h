@@ -45,6 +45,15 @@ enum class Woken : uint8_t {
   closed,     // the descriptor was closed by another fiber
 };
 
+// What the program set for a thread and may ask back; the engine does not look at it. A new thread has its maker's.
+struct Traits {
+  char name[16] = {};
+  const void* affinity = nullptr;  // a cpu_set_t (hooks/thread_schedule.cc); null: the process's
+  int policy = 0;
+  int priority = 0;
+  int nice = 0;
+};
+
 struct Fiber {
   Context context;
   std::atomic<Hub*> hub{nullptr};  // where wakes are delivered; null while away
@@ -77,8 +86,9 @@ struct Fiber {
   void* result = nullptr;
   bool ended = false;                 // no longer among the living
   bool exited = false;                // by pthread_exit, with result set
-  enum : uint8_t { flag_done = 1, flag_detached = 2, flag_joined = 4 };
-  std::atomic<uint8_t> life{0};
+  // joined_from_afar: a kernel thread that is not on a hub waits for flag_done in the kernel.
+  enum : uint32_t { flag_done = 1, flag_detached = 2, flag_joined_from_afar = 4 };
+  std::atomic<uint32_t> life{0};  // also a futex
   Stack stack;
   bool stack_is_users = false;
   size_t asked_stack_size = 0, asked_guard = 0;
@@ -100,11 +110,7 @@ struct Fiber {
   Hub* home = nullptr;                       // the hub to come home to
   uint64_t mask_before_fork = 0;             // the carrier's kernel mask, from before a fork to after it
 
-  // --- what the program set and may ask back (hooks/thread.cc) ---
-  char name[16] = {};
-  void* affinity = nullptr;  // cpu_set_t that the program set; null: the process's
-  int schedule_policy = 0;
-  int schedule_priority = 0;
+  Traits traits;
   uint8_t calls_in_a_row = 0;         // hooks called since it last stopped running
   uint8_t fruitless = 0;         // runs of non-blocking calls that found nothing (spin-then-wait code)
 
@@ -180,6 +186,7 @@ struct FiberSpec {
   bool detached = false;
   bool c11 = false;
   uint64_t blocked = 0;  // signal mask
+  Traits traits;
 };
 
 // Makes a fiber and makes it ready. Null: no memory (EAGAIN). Any fiber. `*id` is set before it can run.
@@ -187,12 +194,16 @@ Fiber* make_fiber(const FiberSpec& spec, pthread_t* id);
 
 // What join and detach need. finish_join frees the fiber for reuse; only after it is done, once.
 bool is_done(const Fiber& fiber);
+// For a kernel thread that is not on a hub: sleeps in the kernel until the fiber is done. False: the deadline passed, or
+// a signal came.
+bool sleep_until_done(Fiber& fiber, const Deadline& deadline);
 void forget_fiber(Fiber& fiber);  // joined: recycle
 // Sets flag_detached; false if it was already detached. Recycles a fiber that is done.
 bool detach_fiber(Fiber& fiber);
 
-// pthread_exit of the main fiber ends here: keeps the process alive until every other fiber is done. Parks.
-void wait_until_alone(Reason why);
+// The main fiber ends, by pthread_exit or cancellation, like any other: its stack is unwound, its kernel thread goes on
+// carrying hubs. Before libc would end the kernel thread: see hooks/thread_end.cc.
+[[noreturn]] void end_main_fiber();
 
 // A live fiber that does not block, or waits for, the signal of this bit; null: none. Any context, a handler's too: when
 // the list is being changed at this moment the answer is null.

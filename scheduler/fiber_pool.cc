@@ -13,7 +13,6 @@
 #include "scheduler/spinlock.h"
 #include "scheduler/sys.h"
 #include "scheduler/thread_block.h"
-#include "scheduler/wait.h"
 
 namespace coro {
 namespace {
@@ -134,8 +133,6 @@ void recycle(Fiber& fiber) {
   list = &fiber;
 }
 
-void wake_who_waits_alone() { wake_queue(&live_count, INT32_MAX); }
-
 int new_tid() {
   Locked hold(lock);
   return static_cast<int>(next_tid());
@@ -151,18 +148,6 @@ void forget_other_fibers(Fiber& survivor) {
   for (Fiber* fiber = idle; fiber; fiber = fiber->next)
     thread_block::relink_in_child(fiber->context.thread_block);
   add_to_living(survivor);
-}
-
-void wait_until_alone(Reason why) {
-  for (;;) {
-    Wait wait(why, Cancellable::no);
-    wait.enqueue(&live_count);
-    {
-      Locked hold(lock);
-      if (live_count <= 1) return;
-    }
-    wait.park();
-  }
 }
 
 Fiber* any_fiber_accepting(uint64_t bit) {

@@ -29,7 +29,5 @@ void recycle(Fiber& fiber);
 void enlist(Fiber& fiber);
 // No longer. True: it was the last one alive.
 bool delist(Fiber& fiber);
-// Who is in wait_until_alone looks again.
-void wake_who_waits_alone();
 
 }  // namespace coro

@@ -51,7 +51,9 @@ inline long futex_wake(const void* word, int count) {
 }
 
 // The kernel's signal mask of the calling kernel thread, as one 64-bit word: bit n-1 is signal n.
+// SIGSETXID (33) is never blocked: libc's setuid(2) waits until every kernel thread has handled it.
 inline uint64_t set_signal_mask(uint64_t mask) {
+  mask &= ~(uint64_t{1} << 32);
   uint64_t old = 0;
   call(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, as_long(&mask), as_long(&old), sizeof mask);
   return old;

@@ -57,7 +57,6 @@ struct Layout {
   void (*deallocate_tls)(void*, bool);
   void (*call_tls_dtors)();
   void (*ctype_init)();
-  unsigned* nthreads;
   char* keys;  // __pthread_keys
   size_t static_size, alignment;
   uint32_t pthread_size;
@@ -71,6 +70,7 @@ struct Layout {
   size_t libc_tls_size;
   long robust_futex_offset;
   void** user_stacks;  // GL(dl_stack_user), a list_t {next, prev}
+  void** used_stacks;  // GL(dl_stack_used): kernel threads whose stacks are libc's
 };
 Layout layout;
 constexpr size_t most_libc_tls = 1024;
@@ -106,7 +106,7 @@ bool find_size(uint32_t& size, const char* name) {
 
 const char* find_symbols() {
   Layout& l = layout;
-  uint32_t key_offset = 0, key_words = 0, user_stacks = 0;
+  uint32_t key_offset = 0, key_words = 0, user_stacks = 0, used_stacks = 0;
   char* rtld_global;
   void (*static_info)(size_t*, size_t*);
   bool all = find(l.allocate_tls, "_dl_allocate_tls") &&
@@ -114,7 +114,7 @@ const char* find_symbols() {
              find(l.deallocate_tls, "_dl_deallocate_tls") &&
              find(static_info, "_dl_get_tls_static_info") &&
              find(l.call_tls_dtors, "__call_tls_dtors") && find(l.ctype_init, "__ctype_init") &&
-             find(l.nthreads, "__nptl_nthreads") && find(l.keys, "__pthread_keys") &&
+             find(l.keys, "__pthread_keys") &&
              find_size(l.pthread_size, "_thread_db_sizeof_pthread") &&
              find_field(l.tid, "_thread_db_pthread_tid") &&
              find_field(l.list, "_thread_db_pthread_list") &&
@@ -128,11 +128,13 @@ const char* find_symbols() {
              find_field(l.data_sequence, "_thread_db_pthread_key_data_seq") &&
              find(rtld_global, "_rtld_global") &&
              find_field(user_stacks, "_thread_db_rtld_global__dl_stack_user") &&
+             find_field(used_stacks, "_thread_db_rtld_global__dl_stack_used") &&
              find_field(key_offset, "_thread_db___pthread_keys", &key_words);
   if (!all) return "libc does not export the thread descriptors we need (GLIBC_PRIVATE)";
   if (l.specific_count == 0 || PTHREAD_KEYS_MAX % l.specific_count) return "unknown layout of thread-specific data";
   l.specific_used = l.specific + l.specific_count * sizeof(void*);  // the flag behind the array
   l.user_stacks = reinterpret_cast<void**>(rtld_global + user_stacks);
+  l.used_stacks = reinterpret_cast<void**>(rtld_global + used_stacks);
   static_info(&l.static_size, &l.alignment);
   if (l.alignment < 64) l.alignment = 64;
   return nullptr;
@@ -332,6 +334,12 @@ void end_here() {
   uselocale(LC_GLOBAL_LOCALE);
 }
 
+void end_data_here() {
+  void* self = this_thread_block();
+  field<bool>(self, layout.specific_used) = true;
+  end_specific_data(self);
+}
+
 void abandon_robust_mutexes(void* block, void (*wake)(void*)) {
   const Layout& l = layout;
   void* head = at(block, l.robust_head);
@@ -362,7 +370,28 @@ int* cancel_word(void* block) { return &field<int>(block, layout.cancel); }
 
 void relink_in_child(void* block) { link(block); }
 
-unsigned* real_thread_count() { return layout.nthreads; }
+namespace {
+void* first_thread[2];  // what stands for the process's first kernel thread: the program's block and the base's
+}
+
+void note_first_thread(void* base) {
+  first_thread[0] = this_thread_block();
+  first_thread[1] = base;
+}
+
+void* block_marked_for_setxid(int tid) {
+  constexpr int marked = 0x40;  // nptl/descr.h SETXID_BITMASK
+  auto is_meant = [tid](void* block) {
+    return block && field<int>(block, layout.tid) == tid && field<std::atomic<int>>(block, layout.cancel) & marked;
+  };
+  for (void* block : first_thread)
+    if (is_meant(block)) return block;
+  for (void* node = layout.used_stacks[0]; node != layout.used_stacks; node = *static_cast<void**>(node)) {
+    void* block = static_cast<char*>(node) - layout.list;
+    if (is_meant(block)) return block;
+  }
+  return nullptr;
+}
 
 Spinlock& lock_of_list() { return list_lock; }  // for hold_engine()
 

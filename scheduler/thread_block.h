@@ -40,6 +40,9 @@ void begin_here();
 // Runs on the ending fiber, last: thread_local destructors, then pthread_key destructors, as start_thread() does.
 void end_here();
 
+// The thread-specific data's part of it, forced: for main, whose thread_local destructors are exit(3)'s.
+void end_data_here();
+
 // Marks every robust mutex that the (ended) block still holds as FUTEX_OWNER_DIED and calls wake(futex word) on each.
 void abandon_robust_mutexes(void* block, void (*wake)(void*));
 
@@ -54,7 +57,11 @@ enum : int { cancel_disabled = 1, cancel_asynchronous = 2, cancel_requested = 8,
 // In a fork's child: __reclaim_stacks emptied libc's lists; puts the block of a pooled fiber back on.
 void relink_in_child(void* block);
 
-// libc's count of real threads (__nptl_nthreads); pthread_exit from main needs it, see hooks/thread.cc.
-unsigned* real_thread_count();
+// Which block libc means by the kernel thread `tid` in the broadcast of a setuid(2) that waits at this moment, its lock
+// held: one that is marked and has not been heard of. Null: none. In a signal handler, with any FS base.
+void* block_marked_for_setxid(int tid);
+
+// The calling kernel thread's own block is a fiber's, so `base`, with the same tid, stands for it too. Once a process.
+void note_first_thread(void* base);
 
 }  // namespace coro::thread_block

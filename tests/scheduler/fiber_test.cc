@@ -248,21 +248,29 @@ TEST(fiber, too_large_a_stack_is_an_outcome) {
   EXPECT_EQ(nullptr, make_fiber(spec, nullptr));
 }
 
-TEST(fiber, waits_until_it_is_alone) {
-  std::atomic<int> ended{0};
+TEST(fiber, is_awaited_by_a_kernel_thread) {
   FiberSpec spec;
   spec.stack_size = testing_stack;
-  spec.detached = true;
-  spec.argument = &ended;
-  spec.start = [](void* count) -> void* {
-    rest(millisecond);
-    ++*static_cast<std::atomic<int>*>(count);
+  spec.start = [](void*) -> void* {
+    rest(5 * millisecond);
     return nullptr;
   };
-  for (int i = 0; i < 10; i++) make_fiber(spec, nullptr);
-  wait_until_alone(testing_reason);
-  EXPECT_EQ(10, ended);
-  EXPECT_EQ(1, live_fibers());
+  static Fiber* target;
+  static std::atomic<bool> heard{false};
+  target = make_fiber(spec, nullptr);
+  ASSERT_NE(nullptr, target);
+  pthread_t waiter;
+  auto wait = [](void*) -> void* {
+    EXPECT_FALSE(sleep_until_done(*target, Deadline::in(1)));
+    EXPECT_TRUE(sleep_until_done(*target, Deadline::never()));
+    heard = true;
+    return nullptr;
+  };
+  ASSERT_EQ(0, pthread_create(&waiter, nullptr, wait, nullptr));
+  while (!heard) rest(millisecond);
+  EXPECT_TRUE(is_done(*target));
+  pthread_join(waiter, nullptr);
+  forget_fiber(*target);
 }
 
 TEST(fiber, finds_one_that_accepts_a_signal) {
