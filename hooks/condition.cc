@@ -71,6 +71,7 @@ int wait_for(Call call, Fiber* fiber, pthread_cond_t* cond, pthread_mutex_t* mut
 
 // pthread_cond_timedwait on the condition's own clock.
 int wait_until_time(Call call, Fiber* fiber, pthread_cond_t* cond, pthread_mutex_t* mutex, const timespec* time) {
+  if (!engine_started()) return real.pthread_cond_timedwait(cond, mutex, time);
   if (!has_valid_nanoseconds(*time)) return EINVAL;
   return wait_for(call, fiber, cond, mutex, {clock_of(cond), time});
 }

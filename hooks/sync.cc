@@ -153,7 +153,8 @@ bool takes_tokens_alike() {
 const SyncLayout& layout() {
   static constinit SyncLayout found;
   static std::atomic<bool> looked{false};
-  if (looked.load(std::memory_order_acquire)) return found;
+  // Without a fiber nobody acts on the answer, and the place of the tid in a thread block is not yet known.
+  if (looked.load(std::memory_order_acquire) || !engine_started()) return found;
   SyncLayout l;
   look_at_mutexes_and_conds(l);
   look_at_barriers_and_semaphores(l);
