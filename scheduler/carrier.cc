@@ -87,7 +87,7 @@ void give(Carrier& carrier, Hub& hub) {
 const char* adopt_kernel_thread(Hub& hub) {
   Carrier* carrier = new_carrier();
   Stack stack;
-  if (!carrier || !take_stack(64 << 10, 4096, stack)) return "no memory for a carrier";
+  if (!carrier || !take_stack((64 << 10) + thread_block::size(), 4096, stack)) return "no memory for a carrier";
   void* block = thread_block::make(stack.top(), sys::gettid());
   if (!block) return "no memory for a carrier's thread block";
   size_t usable = stack.size - thread_block::size() - thread_block::alignment();

@@ -38,7 +38,7 @@ std::atomic<int> kernel_threads{1}, kernel_threads_most{1};
 // its hub gets a stack and a block of its own.
 const char* give_base(Hub& hub, void (*entry)(void*)) {
   Stack stack;
-  if (!take_stack(256 << 10, 4096, stack)) return "no memory for the hub's stack";
+  if (!take_stack((256 << 10) + thread_block::size(), 4096, stack)) return "no memory for the hub's stack";
   void* block = thread_block::make(stack.top(), new_tid());
   if (!block) return "no memory for the hub's thread block";
   size_t usable = stack.size - thread_block::size() - thread_block::alignment();
