@@ -46,7 +46,7 @@ int affinity_of(const pthread_attr_t* attributes, Traits& traits);
 // 0, EINVAL (no such policy or priority) or EPERM (not for this process), as sched_setscheduler(2).
 int check_schedule(int policy, int priority);
 
-// The kernel's nice value and scheduling of the process's first thread become what is remembered for the fiber.
-void set_kernel_schedule(const Traits& traits);
+// Sets in the kernel, for the calling kernel thread, what of the traits is no longer as it was in `before`.
+void set_kernel_schedule(const Traits& traits, const Traits& before);
 
 }  // namespace coro

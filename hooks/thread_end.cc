@@ -229,6 +229,19 @@ void interrupt(Fiber& target) {
   sys::call(SYS_tgkill, sys::getpid(), kernel_thread, sigcancel);
 }
 
+void cancel(Fiber& target) {
+  using namespace thread_block;
+  int before = __atomic_fetch_or(target.cancel_word, cancel_requested, __ATOMIC_SEQ_CST);
+  if (before & (cancel_requested | cancel_exiting | cancel_disabled)) return;
+  if (&target == current) {
+    if (before & cancel_asynchronous) pthread_testcancel();
+    return;
+  }
+  Critical inside;
+  wake_cancelled(target, before & cancel_asynchronous);
+  interrupt(target);
+}
+
 }  // namespace
 
 // pthread_cancel(3): deferred; acted on at the target's next cancellation point, at once if it is parked in one.
@@ -236,15 +249,7 @@ HOOK(int, pthread_cancel, (pthread_t id)) {
   Fiber* target = engine_started() ? fiber_of(id) : nullptr;
   if (!target) return real.pthread_cancel(id);
   gate<Call::pthread_cancel>();
-  if (is_ended(*target)) return 0;
-  using namespace thread_block;
-  int before = __atomic_fetch_or(target->cancel_word, cancel_requested, __ATOMIC_SEQ_CST);
-  if (before & (cancel_requested | cancel_exiting | cancel_disabled)) return 0;
-  Critical inside;
-  if (target != current) {
-    wake_cancelled(*target, before & cancel_asynchronous);
-    interrupt(*target);
-  }
+  if (!is_ended(*target)) cancel(*target);
   return 0;
 }
 

@@ -22,6 +22,8 @@ struct Search {
   Fiber* found;
 };
 
+Traits adopted;  // main's when the engine started
+
 // The first kernel thread, whichever runs the first fiber now.
 bool is_first_kernel_thread() { return sys::gettid() == sys::getpid(); }
 
@@ -91,6 +93,7 @@ void adopt_traits() {
   long policy = sys::call(SYS_sched_getscheduler, 0);
   traits.policy = policy > 0 ? static_cast<int>(policy) : 0;
   sys::call(SYS_sched_getparam, 0, sys::as_long(&traits.priority));
+  adopted = traits;
 }
 
 Traits traits_of_caller() {
@@ -106,7 +109,7 @@ Traits traits_of_caller() {
 void apply_traits_in_child(Fiber& fiber) {
   if (fiber.is_main) return;
   set_kernel_name(fiber.traits.name);
-  set_kernel_schedule(fiber.traits);
+  set_kernel_schedule(fiber.traits, adopted);
 }
 
 // gettid(2): each fiber has its own; main's is the process id.

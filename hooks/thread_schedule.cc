@@ -132,14 +132,15 @@ int set_nice(Fiber& fiber, int nice) {
 
 }  // namespace
 
-void set_kernel_schedule(const Traits& traits) {
+void set_kernel_schedule(const Traits& traits, const Traits& before) {
   KeepErrno keep_errno;
   auto* set = static_cast<const cpu_set_t*>(traits.affinity);
   if (set) real.sched_setaffinity(0, sizeof *set, set);
-  real.setpriority(PRIO_PROCESS, 0, traits.nice);
+  if (traits.nice != before.nice) real.setpriority(PRIO_PROCESS, 0, traits.nice);
   sched_param parameter{};
   parameter.sched_priority = traits.priority;
-  if (traits.policy & ~reset_on_fork) real.sched_setscheduler(0, traits.policy, &parameter);
+  bool same = traits.policy == before.policy && traits.priority == before.priority;
+  if (!same) real.sched_setscheduler(0, traits.policy, &parameter);
 }
 
 // setpriority(2), getpriority(2): of one thread, kept with the fiber; main's in the kernel.
