@@ -70,10 +70,13 @@ inline Fiber* gate() {
   if (__builtin_expect(!fiber, 0)) return nullptr;
   CallCounters& counters = fiber->hub.load(std::memory_order_relaxed)->calls[to_reason(call)];
   counters.calls++;
-  // Calls that never park are no way to keep the hub: after a run of them the others have their turn.
-  if (__builtin_expect(++fiber->calls_in_a_row == 0, 0)) {
-    KeepErrno keep;
-    yield_to_others();
+  // Calls that never park are no way to keep the hub: after a run of them the others have their turn. Not in lock calls:
+  // whoever holds a lock is best let run, and it may be that of an allocator, which everybody needs.
+  if constexpr (family_of(call) != Family::lock) {
+    if (__builtin_expect(++fiber->calls_in_a_row == 0, 0)) {
+      KeepErrno keep;
+      yield_to_others();
+    }
   }
   // io obeys the switch of what the descriptor is: hooks/io.cc asks.
   constexpr Switch part = switch_of(family_of(call));

@@ -2,10 +2,10 @@
 #include "scheduler/carrier.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 #include "scheduler/check.h"
 #include "scheduler/engine.h"
+#include "scheduler/memory.h"
 #include "scheduler/spinlock.h"
 #include "scheduler/sys.h"
 #include "scheduler/thread_block.h"
@@ -18,7 +18,7 @@ Carrier* idle = nullptr;
 constexpr int idle_seconds = 10;
 
 Carrier* new_carrier() {
-  void* memory = calloc(1, sizeof(Carrier));
+  void* memory = resize_memory(nullptr, sizeof(Carrier));
   return memory ? new (memory) Carrier : nullptr;
 }
 
@@ -63,7 +63,7 @@ void* run_carrier(void* argument) {
   carrier.base.thread_block = this_thread_block();
   carrier.tid = sys::gettid();
   carry_hubs(carrier, true);
-  free(&carrier);
+  resize_memory(&carrier, 0);
   count_kernel_thread(-1);
   return nullptr;
 }
@@ -125,7 +125,7 @@ const char* give_to_carrier(Hub& hub) {
     count_kernel_thread(+1);
     return nullptr;
   }
-  free(carrier);
+  resize_memory(carrier, 0);
   return "cannot create a kernel thread";
 }
 

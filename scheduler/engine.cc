@@ -99,15 +99,18 @@ namespace thread_block {
 Spinlock& lock_of_list();
 }
 Spinlock& lock_of_helpers();
+Spinlock& lock_of_memory();
 
 void hold_engine() {
   lock_of_fibers().lock();
   lock_of_stacks().lock();
   thread_block::lock_of_list().lock();
   lock_of_helpers().lock();
+  lock_of_memory().lock();
 }
 
 void release_engine() {
+  lock_of_memory().unlock();
   lock_of_helpers().unlock();
   thread_block::lock_of_list().unlock();
   lock_of_stacks().unlock();

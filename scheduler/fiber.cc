@@ -29,7 +29,7 @@ void bury(void* argument) {
   fiber.state = State::done;
   uint32_t before = fiber.life.fetch_or(Fiber::flag_done);
   if (before & Fiber::flag_detached) {
-    recycle(fiber);
+    recycle_later(fiber);
     return;
   }
   wake_queue(&fiber.life, INT32_MAX);
@@ -51,6 +51,7 @@ void wake_robust_waiters(void* word) {
 // Its thread-specific data is gone.
 [[noreturn]] void leave_the_living(Fiber& self) {
   come_home();
+  release_spent();
   if (delist(self)) {
     // The last thread of the process ended: exit status 0, as start_thread() does.
     engine_config().exit_process(0);
@@ -178,6 +179,7 @@ Hub& choose_hub() {
 }  // namespace
 
 Fiber* make_fiber(const FiberSpec& spec, pthread_t* id) {
+  release_spent();
   Fiber* fiber = build_fiber(spec);
   if (!fiber) return nullptr;
   begin_life(*fiber, spec);

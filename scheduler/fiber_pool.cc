@@ -23,6 +23,7 @@ int live_count = 0;
 Fiber* idle = nullptr;        // recycled fibers with warm stack and block, linked by next
 int idle_count = 0;
 Fiber* bare = nullptr;        // fibers without stack
+std::atomic<Fiber*> spent{nullptr};  // their stacks and blocks are to be given back
 uint32_t last_number = 0;
 EngineNumbers numbers;
 
@@ -110,27 +111,52 @@ bool delist(Fiber& fiber) {
   return --live_count == 0;
 }
 
-void recycle(Fiber& fiber) {
-  if (fiber.is_main) return;
-  bool keep = false;
-  if (!fiber.stack_is_users) {
-    Locked hold(lock);
-    keep = idle_count < engine_config().stack_pool;
-    if (keep) idle_count++;
-  }
-  if (!keep) {
-    thread_block::release(fiber.context.thread_block);
-    fiber.context.thread_block = nullptr;
-    if (!fiber.stack_is_users) {
-      cool_stack(fiber.stack, 0);
-      give_back_stack(fiber.stack);
-    }
-    fiber.stack = {};
-  }
+static bool keep_warm(Fiber& fiber) {
+  if (fiber.stack_is_users) return false;
   Locked hold(lock);
-  Fiber*& list = keep ? idle : bare;
-  fiber.next = list;
-  list = &fiber;
+  if (idle_count >= engine_config().stack_pool) return false;
+  idle_count++;
+  fiber.next = idle;
+  idle = &fiber;
+  return true;
+}
+
+static void strip(Fiber& fiber) {
+  thread_block::release(fiber.context.thread_block);
+  fiber.context.thread_block = nullptr;
+  if (!fiber.stack_is_users) {
+    cool_stack(fiber.stack, 0);
+    give_back_stack(fiber.stack);
+  }
+  fiber.stack = {};
+  put_back_bare(fiber);
+}
+
+void recycle(Fiber& fiber) {
+  if (!fiber.is_main && !keep_warm(fiber)) strip(fiber);
+}
+
+void recycle_later(Fiber& fiber) {
+  if (fiber.is_main || keep_warm(fiber)) return;
+  if (fiber.stack_is_users) return strip(fiber);  // the user may take it back at any moment
+  Locked hold(lock);
+  fiber.next = spent.load(std::memory_order_relaxed);
+  spent.store(&fiber, std::memory_order_relaxed);
+}
+
+void release_spent() {
+  if (!spent.load(std::memory_order_relaxed)) return;
+  Fiber* fiber;
+  {
+    Critical inside;
+    Locked hold(lock);
+    fiber = spent.exchange(nullptr);
+  }
+  while (fiber) {
+    Fiber* next = fiber->next;
+    strip(*fiber);
+    fiber = next;
+  }
 }
 
 int new_tid() {

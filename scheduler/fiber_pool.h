@@ -22,8 +22,12 @@ Taken take_fiber(bool users_stack, size_t size, size_t guard);
 // Puts back one that got no stack.
 void put_back_bare(Fiber& fiber);
 
-// Puts back one that is done; without stack and block when enough warm ones are idle.
+// Puts back one that is done; without stack and block when enough warm ones are idle. Not in an after-action: it frees
+// memory, and the program's free() may wait for a lock of its own.
 void recycle(Fiber& fiber);
+// In an after-action: as recycle(), what it would free waits for release_spent().
+void recycle_later(Fiber& fiber);
+void release_spent();
 
 // Among the living, with the next number.
 void enlist(Fiber& fiber);

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "scheduler/hub.h"
 
-#include <stdlib.h>
-
 #include "scheduler/carrier.h"
 #include "scheduler/check.h"
 #include "scheduler/engine.h"
+#include "scheduler/memory.h"
 #include "scheduler/supervisor.h"
 #include "scheduler/sys.h"
 #include "scheduler/wait.h"
@@ -72,7 +71,7 @@ void Hub::nudge_descriptor(int fd) {
 }
 
 void Hub::tell(int fd, uint32_t generation, bool nudge) {
-  auto* note = static_cast<Closed*>(malloc(sizeof(Closed)));
+  auto* note = static_cast<Closed*>(resize_memory(nullptr, sizeof(Closed)));
   if (!note) return;  // the waiters learn of a close when the number is used again
   *note = {closed_.load(std::memory_order_relaxed), fd, generation, nudge};
   while (!closed_.compare_exchange_weak(note->next, note)) {
@@ -89,7 +88,7 @@ void Hub::hear_of_closes() {
       loop_.nudge(note->fd);
     else
       loop_.forget(note->fd, note->generation);
-    free(note);
+    resize_memory(note, 0);
     note = next;
   }
 }
@@ -139,6 +138,7 @@ void Hub::leave(Fiber& fiber, After after) {
 bool Hub::yield(Fiber& fiber) {
   deliver_inbox();
   if (!first_ready_) {
+    if (is_stale_) return false;  // in a fork handler, perhaps: not the time to open a loop
     if (++lonely_yields_ < yields_per_turn) return false;
     lonely_yields_ = 0;
     budget_ = 0;  // by way of base_, which turns the loop

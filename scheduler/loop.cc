@@ -34,6 +34,7 @@
 #include "scheduler/descriptors.h"
 #include "scheduler/engine.h"
 #include "scheduler/hub.h"
+#include "scheduler/memory.h"
 #include "scheduler/sys.h"
 #include "scheduler/wait.h"
 
@@ -56,12 +57,20 @@ constexpr int slots_per_chunk = 64;
 // The functions of libev that we use, loaded by name.
 #define EV_FUNCTIONS(X)                                                                        \
   X(ev_loop_new) X(ev_loop_destroy) X(ev_run) X(ev_io_start) X(ev_io_stop) X(ev_supported_backends) \
-  X(ev_set_loop_release_cb) X(ev_set_userdata) X(ev_userdata)
+  X(ev_set_allocator) X(ev_set_loop_release_cb) X(ev_set_userdata) X(ev_userdata)
 struct Ev {
 #define X(name) decltype(&::name) name;
   EV_FUNCTIONS(X)
 #undef X
 } ev;
+
+// A program that uses libev itself has the same one: what it allocated before stays in malloc.
+void* libev_memory(void* old, long size) noexcept {
+  bool is_programs = old && !is_engine_memory(old);
+  if (is_programs && size) return realloc(old, static_cast<size_t>(size));
+  if (is_programs) return free(old), nullptr;
+  return resize_memory(old, static_cast<size_t>(size));
+}
 
 const char* load_libev() {
   if (ev.ev_run) return nullptr;
@@ -72,6 +81,7 @@ const char* load_libev() {
     return "libev.so.4 lacks " #name;
   EV_FUNCTIONS(X)
 #undef X
+  ev.ev_set_allocator(libev_memory);
   return nullptr;
 }
 
@@ -205,7 +215,7 @@ const char* Loop::open(LoopKind kind, Hub& hub) {
   note_own(bell_);
   note_own(timer_);
   timer_due_ = 0;
-  watchers_ = calloc(1, sizeof(Watchers));
+  watchers_ = resize_memory(nullptr, sizeof(Watchers));
   if (!watchers_) return "no memory for an event loop";
   auto* own = static_cast<Watchers*>(watchers_);
   Callbacks::start(own->bell, loop_, *this, bell_, Callbacks::bell);
@@ -236,11 +246,11 @@ void Loop::close(bool intact) {
   epoll_ = bell_ = timer_ = step_ = -1;
   settling_ = false;
   starting_ = nullptr;
-  for (int i = 0; i < old_chunk_count_; i++) free(old_chunks_[i]);
-  free(old_chunks_);
+  for (int i = 0; i < old_chunk_count_; i++) resize_memory(old_chunks_[i], 0);
+  resize_memory(old_chunks_, 0);
   old_chunks_ = nullptr;
   old_chunk_count_ = 0;
-  free(watchers_);
+  resize_memory(watchers_, 0);
   watchers_ = nullptr;
 }
 
@@ -248,14 +258,13 @@ Slot* Loop::slot_of(int fd) {
   int chunk = fd / slots_per_chunk;
   if (chunk >= chunk_count_) {
     int count = chunk + 16;
-    auto** bigger = static_cast<Slot**>(realloc(chunks_, sizeof(Slot*) * count));
+    auto** bigger = static_cast<Slot**>(resize_memory(chunks_, sizeof(Slot*) * count));
     CHECK(bigger);
-    memset(bigger + chunk_count_, 0, sizeof(Slot*) * (count - chunk_count_));
     chunks_ = bigger;
     chunk_count_ = count;
   }
   if (!chunks_[chunk]) {
-    chunks_[chunk] = static_cast<Slot*>(calloc(slots_per_chunk, sizeof(Slot)));
+    chunks_[chunk] = static_cast<Slot*>(resize_memory(nullptr, slots_per_chunk * sizeof(Slot)));
     CHECK(chunks_[chunk]);
     for (int i = 0; i < slots_per_chunk; i++) {
       ev_io& watcher = chunks_[chunk][i].watcher;

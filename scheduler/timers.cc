@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "scheduler/timers.h"
 
-#include <stdlib.h>
-
 #include "scheduler/check.h"
 #include "scheduler/fiber.h"
+#include "scheduler/memory.h"
 
 namespace coro {
 
-Timers::~Timers() { free(heap_); }
+Timers::~Timers() { resize_memory(heap_, 0); }
 
 void Timers::clear() {
   for (int i = 0; i < size_; i++) heap_[i]->timer_index = -1;
@@ -56,7 +55,7 @@ bool Timers::watch(Fiber& fiber, int64_t due) {
   }
   if (size_ == capacity_) {
     int capacity = capacity_ ? capacity_ * 2 : 64;
-    auto* bigger = static_cast<Fiber**>(realloc(heap_, sizeof(Fiber*) * capacity));
+    auto* bigger = static_cast<Fiber**>(resize_memory(heap_, sizeof(Fiber*) * capacity));
     if (!bigger) return false;
     heap_ = bigger;
     capacity_ = capacity;
