@@ -100,8 +100,8 @@ int read_attributes(const pthread_attr_t* attributes, FiberSpec& spec) {
   if (reinterpret_cast<size_t>(low) + size != 0) {
     spec.users_stack = low;
     spec.stack_size = size;
-    if (size < thread_block::size() + 2048) return EINVAL;
   }
+  if (spec.stack_size < thread_block::size() + 2048) return EINVAL;
   sigset_t mask;
   if (pthread_attr_getsigmask_np(attributes, &mask) == 0) spec.blocked = to_mask(mask);
   return 0;

@@ -63,7 +63,7 @@ void wake_robust_waiters(void* word) {
   Hub* hub = self.hub.load(std::memory_order_relaxed);
   hub->forget_timer(self);
   // What lies deep in the stack is of no use to the next fiber.
-  if (!self.stack_is_users && !self.is_main) cool_stack(self.stack, engine_config().keep_of_stack);
+  if (!self.stack_is_users && !self.is_main) cool_stack(self.stack, thread_block::size() + engine_config().keep_of_stack);
   hub->leave(self, {bury, &self});
   check_failed("a buried fiber never runs again", __FILE__, __LINE__);
 }
@@ -93,6 +93,7 @@ void live_and_end(void*) {
 }
 
 bool give_stack_and_block(Fiber& fiber, const FiberSpec& spec, size_t guard, int tid) {
+  if (spec.stack_size < thread_block::size() + 2048) return false;  // the program's thread-local data lies in it
   if (spec.users_stack) {
     fiber.stack = {static_cast<char*>(spec.users_stack), spec.stack_size, 0};
   } else if (!take_stack(spec.stack_size, guard, fiber.stack)) {
