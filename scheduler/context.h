@@ -14,6 +14,9 @@ struct Context {
   void* thread_block = nullptr;   // its FS base; set once
   void (*entry)(void*) = nullptr;  // first run only
   void* argument = nullptr;
+#if defined(__SANITIZE_THREAD__)
+  void* tsan_fiber = nullptr;
+#endif
 };
 
 // What must happen only after the leaving context's stack is really left: runs first thing on the context that is

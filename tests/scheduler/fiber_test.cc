@@ -112,11 +112,11 @@ TEST(fiber, tids_are_unique) {
   Notes<int> tids;
   {
     std::deque<Spawned> all;
-    for (int i = 0; i < 1000; i++)
+    for (int i = 0; i < many; i++)
       all.emplace_back([&] { tids.add(thread_block::tid(this_thread_block())); });
   }
   std::vector<int> seen = tids.all();
-  EXPECT_EQ(1000u, std::set<int>(seen.begin(), seen.end()).size());
+  EXPECT_EQ(many, std::ssize(std::set<int>(seen.begin(), seen.end())));
 }
 
 TEST(fiber, its_id_is_what_pthread_self_says) {
@@ -128,7 +128,7 @@ TEST(fiber, its_id_is_what_pthread_self_says) {
 
 TEST(fiber, gives_its_result_to_whoever_joins) {
   FiberSpec spec;
-  spec.stack_size = testing_stack;
+  spec.stack_size = testing_stack();
   spec.argument = &spec;
   spec.start = [](void* argument) { return argument; };
   Fiber* fiber = make_fiber(spec, nullptr);
@@ -140,7 +140,7 @@ TEST(fiber, gives_its_result_to_whoever_joins) {
 
 TEST(fiber, a_c11_routine_gives_an_int) {
   FiberSpec spec;
-  spec.stack_size = testing_stack;
+  spec.stack_size = testing_stack();
   spec.c11 = true;
   int (*start)(void*) = [](void*) { return -3; };
   spec.start = reinterpret_cast<void* (*)(void*)>(reinterpret_cast<void*>(start));
@@ -157,6 +157,7 @@ struct Notice {
 };
 
 TEST(fiber, pthread_exit_unwinds_and_ends_it) {
+  if (!may_pthread_exit) GTEST_SKIP() << "TSan's own pthread_exit knows no fibers";
   std::atomic<int> gone{0};
   Spawned a([&] {
     Notice notice(gone);
@@ -171,7 +172,7 @@ TEST(fiber, pthread_exit_unwinds_and_ends_it) {
 TEST(fiber, a_detached_one_goes_by_itself) {
   int before = live_fibers();
   FiberSpec spec;
-  spec.stack_size = testing_stack;
+  spec.stack_size = testing_stack();
   spec.detached = true;
   spec.start = [](void*) -> void* { return nullptr; };
   for (int i = 0; i < 100; i++) EXPECT_TRUE(make_fiber(spec, nullptr));
@@ -181,7 +182,7 @@ TEST(fiber, a_detached_one_goes_by_itself) {
 TEST(fiber, detaching_works_once) {
   std::atomic<bool> go{false};
   FiberSpec spec;
-  spec.stack_size = testing_stack;
+  spec.stack_size = testing_stack();
   spec.argument = &go;
   spec.start = [](void* flag) -> void* {
     soon([&] { return static_cast<std::atomic<bool>*>(flag)->load(); });
@@ -211,21 +212,24 @@ TEST(fiber, the_living_are_listed) {
 }
 
 TEST(fiber, runs_on_the_users_stack) {
-  static char memory[testing_stack] __attribute__((aligned(4096)));
+  constexpr size_t page = 4096;
+  size_t size = (testing_stack() + page - 1) & ~(page - 1);
+  auto* memory = static_cast<char*>(aligned_alloc(page, size));
   FiberSpec spec;
   spec.users_stack = memory;
-  spec.stack_size = sizeof memory;
+  spec.stack_size = size;
   for (int i = 0; i < 3; i++) {  // the same memory may be given again
     Spawned a([&] {
       char here = 0;
       EXPECT_GE(&here, memory);
-      EXPECT_LT(&here, memory + sizeof memory);
-      EXPECT_LT(static_cast<char*>(this_thread_block()), memory + sizeof memory);
+      EXPECT_LT(&here, memory + size);
+      EXPECT_LT(static_cast<char*>(this_thread_block()), memory + size);
       EXPECT_EQ(41, own_number);
       own_number = 1;
       rest(millisecond);
     }, spec);
   }
+  free(memory);
 }
 
 [[gnu::noinline]] int go_deeper(int depth) {
@@ -235,10 +239,17 @@ TEST(fiber, runs_on_the_users_stack) {
 
 TEST(fiber, a_deep_stack_is_fine_and_too_deep_a_one_hits_the_guard) {
   FiberSpec spec;
-  spec.stack_size = 1 << 20;
+  spec.stack_size = testing_stack() + (1 << 20);
   Spawned fine([] { EXPECT_EQ(0, go_deeper(300)); }, spec);
   fine.join();
   EXPECT_DEATH(Spawned([] { go_deeper(1 << 20); }, spec), "");
+}
+
+TEST(fiber, too_small_a_stack_for_the_thread_local_data_is_one_too) {
+  FiberSpec spec;
+  spec.stack_size = thread_block::size() - 1;
+  spec.start = [](void*) -> void* { return nullptr; };
+  EXPECT_EQ(nullptr, make_fiber(spec, nullptr));
 }
 
 TEST(fiber, too_large_a_stack_is_an_outcome) {
@@ -250,7 +261,7 @@ TEST(fiber, too_large_a_stack_is_an_outcome) {
 
 TEST(fiber, is_awaited_by_a_kernel_thread) {
   FiberSpec spec;
-  spec.stack_size = testing_stack;
+  spec.stack_size = testing_stack();
   spec.start = [](void*) -> void* {
     rest(5 * millisecond);
     return nullptr;

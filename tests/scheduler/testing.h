@@ -12,13 +12,23 @@
 
 #include "scheduler/engine.h"
 #include "scheduler/spinlock.h"
+#include "scheduler/thread_block.h"
 #include "scheduler/wait.h"
 
 namespace coro {
 
 constexpr Reason testing_reason = 1;
-constexpr size_t testing_stack = 256 << 10;
 constexpr int64_t millisecond = 1'000'000;
+
+// A sanitizer's thread-local data comes on top: with TSan most of a megabyte, so that there are fewer fibers, too.
+inline size_t testing_stack() { return (256 << 10) + thread_block::size(); }
+#if defined(__SANITIZE_THREAD__)
+constexpr int many = 100;
+constexpr bool may_pthread_exit = false;
+#else
+constexpr int many = 1000;
+constexpr bool may_pthread_exit = true;
+#endif
 
 // Parks until somebody wakes the queue of `key`, or until the deadline.
 inline Woken park_on(const void* key, Deadline deadline = Deadline::never(), uint32_t bits = ~0u) {
@@ -82,7 +92,7 @@ class Spawned {
       return nullptr;
     };
     spec.argument = this;
-    if (!spec.stack_size) spec.stack_size = testing_stack;
+    if (!spec.stack_size) spec.stack_size = testing_stack();
     fiber_ = make_fiber(spec, &id_);
     if (!fiber_) ADD_FAILURE() << "no memory for a fiber";
   }

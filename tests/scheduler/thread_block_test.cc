@@ -161,6 +161,18 @@ TEST(thread_block, destructors_may_park) {
   EXPECT_EQ(1, destroyed);
 }
 
+thread_local char much[80'000];  // more than a carrier's base and a pooled stack keep for themselves
+
+TEST(thread_block, a_program_may_have_much_thread_local_data) {
+  for (int i = 0; i < 3; i++)
+    Spawned a([&] {
+      EXPECT_EQ(0, much[0] + much[sizeof much - 1]);
+      memset(much, 1, sizeof much);
+      rest(millisecond);
+      EXPECT_EQ(2, much[0] + much[sizeof much - 1]);
+    });
+}
+
 TEST(thread_block, a_robust_mutex_of_an_ended_fiber_is_given_on) {
   pthread_mutexattr_t attributes;
   pthread_mutexattr_init(&attributes);

@@ -40,17 +40,17 @@ TEST(wait_queue, a_thousand_are_woken_first_come_first_served) {
   int key = 0;
   Notes<int> came, went;
   std::deque<Spawned> all;
-  for (int i = 0; i < 1000; i++)
+  for (int i = 0; i < many; i++)
     all.emplace_back([&, i] {
       Critical inside;
       came.add(i);
       park_on(&key);
       went.add(i);
     });
-  ASSERT_TRUE(soon([&] { return waiters_on(&key) == 1000; }));
-  EXPECT_EQ(1000, wake_on(&key));
+  ASSERT_TRUE(soon([&] { return waiters_on(&key) == many; }));
+  EXPECT_EQ(many, wake_on(&key));
   all.clear();
-  EXPECT_EQ(1000u, went.size());
+  EXPECT_EQ(many, std::ssize(went.all()));
   EXPECT_EQ(came.all(), went.all());
 }
 
