@@ -150,7 +150,8 @@ int wait_as_waitid(Fiber* fiber, idtype_t kind, id_t id, siginfo_t* info, int op
 
 void close_child_handles() {
   for (int fd = 0; fd < most_handles; fd += 64) {
-    uint64_t bits = handles[fd / 64].exchange(0);
+    uint64_t bits = handles[fd / 64].load();
+    if (bits) handles[fd / 64] = 0;
     for (; bits; bits &= bits - 1) sys::close(fd + __builtin_ctzll(bits));
   }
 }

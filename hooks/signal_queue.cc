@@ -18,13 +18,22 @@ struct Queued {
 };
 constexpr int most_queued = 512;
 Queued queue[most_queued];
+std::atomic<int> ever_used{0};  // places from here on were never filled: most programs need few
+
+void note_used(int place) {
+  int used = ever_used.load();
+  while (used <= place && !ever_used.compare_exchange_weak(used, place + 1)) {
+  }
+}
 
 }  // namespace
 
 bool enqueue_info(Fiber& fiber, int signal, const siginfo_t& info) {
-  for (Queued& slot : queue) {
+  for (int i = 0; i < most_queued; i++) {
+    Queued& slot = queue[i];
     Fiber* nobody = nullptr;
     if (!slot.owner.compare_exchange_strong(nobody, &fiber)) continue;
+    note_used(i);
     slot.signal = signal;
     slot.info = info;
     slot.filled.store(true, std::memory_order_release);
@@ -35,7 +44,8 @@ bool enqueue_info(Fiber& fiber, int signal, const siginfo_t& info) {
 
 bool dequeue_info(Fiber& fiber, int signal, siginfo_t& info) {
   bool found = false, more = false;
-  for (Queued& slot : queue) {
+  for (int i = 0; i < ever_used.load(); i++) {
+    Queued& slot = queue[i];
     if (slot.owner.load(std::memory_order_relaxed) != &fiber || !slot.filled.load() ||
         slot.signal != signal)
       continue;
@@ -61,9 +71,9 @@ bool take_pending(Fiber& fiber, uint64_t set, siginfo_t& info) {
 }
 
 void drop_queued_signals() {
-  for (Queued& slot : queue) {
-    slot.filled = false;
-    slot.owner = nullptr;
+  for (int i = 0; i < ever_used.load(); i++) {
+    queue[i].filled = false;
+    queue[i].owner = nullptr;
   }
 }
 

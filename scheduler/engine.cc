@@ -61,6 +61,7 @@ const char* start_engine(const EngineConfig& config) {
   config_ = config;
   tracing = config.is_traced != nullptr;
   choose_switch();
+  prepare_queues();
   if (const char* trouble = thread_block::prepare(config.create_thread)) return trouble;
   wrap_setxid_handler();
   if (const char* trouble = open_hub(0)) return trouble;

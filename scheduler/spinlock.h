@@ -26,7 +26,10 @@ class Spinlock {
   }
   bool try_lock() { return !taken_.exchange(true, std::memory_order_acquire); }
   void unlock() { taken_.store(false, std::memory_order_release); }
-  void reset() { taken_.store(false, std::memory_order_relaxed); }  // in a fork's child
+  // In a fork's child. Writes only if it must: each page that the child touches is copied.
+  void reset() {
+    if (taken_.load(std::memory_order_relaxed)) taken_.store(false, std::memory_order_relaxed);
+  }
 
  private:
   std::atomic<bool> taken_{false};

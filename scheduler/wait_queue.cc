@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "scheduler/wait_queue.h"
 
+#include <sys/mman.h>
+
 #include "scheduler/check.h"
 #include "scheduler/spinlock.h"
 #include "scheduler/wait.h"
 
 namespace coro {
 
-detail::Bucket detail::buckets[1 << bucket_bits];
+alignas(4096) detail::Bucket detail::buckets[1 << bucket_bits];
 
 namespace {
 
@@ -139,7 +141,14 @@ int count_waiters(const void* key) {
   return count;
 }
 
+static bool wiped_by_kernel = false;
+
+void prepare_queues() {
+  wiped_by_kernel = madvise(buckets, sizeof buckets, MADV_WIPEONFORK) == 0;
+}
+
 void reset_queues() {
+  if (wiped_by_kernel) return;
   for (Bucket& bucket : buckets) {
     bucket.lock.reset();
     if (bucket.waiters.load(std::memory_order_relaxed) == 0) continue;

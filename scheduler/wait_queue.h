@@ -66,6 +66,8 @@ inline bool may_have_waiters(const void* key) {
 // Number of waiters on key, under the lock; for tests and dumps.
 int count_waiters(const void* key);
 
-void reset_queues();  // in a fork's child: all waiters are gone
+// Asks the kernel to give every forked child empty queues. Once, at start.
+void prepare_queues();
+void reset_queues();  // in a fork's child, where the kernel did not: all waiters are gone
 
 }  // namespace coro
