@@ -3,6 +3,7 @@
 // The only file with <ev.h>. libev is loaded when the first hub starts: a program without threads never pays for it.
 //
 // Traps of epoll and libev, each with its consequence here:
+//  - a program that uses libev itself has the same one, allocator and all (gevent sets one): ours stays out of it;
 //  - libev calls read, write, epoll_wait, close through the PLT, that is, our hooks: it runs on the hub only, where
 //    `current` is null and every hook passes through. ev_io_start/stop make no system call, so arming on a fiber's
 //    stack is sound; ev_run, ev_loop_destroy are not called there;
@@ -57,20 +58,12 @@ constexpr int slots_per_chunk = 64;
 // The functions of libev that we use, loaded by name.
 #define EV_FUNCTIONS(X)                                                                        \
   X(ev_loop_new) X(ev_loop_destroy) X(ev_run) X(ev_io_start) X(ev_io_stop) X(ev_supported_backends) \
-  X(ev_set_allocator) X(ev_set_loop_release_cb) X(ev_set_userdata) X(ev_userdata)
+  X(ev_set_loop_release_cb) X(ev_set_userdata) X(ev_userdata)
 struct Ev {
 #define X(name) decltype(&::name) name;
   EV_FUNCTIONS(X)
 #undef X
 } ev;
-
-// A program that uses libev itself has the same one: what it allocated before stays in malloc.
-void* libev_memory(void* old, long size) noexcept {
-  bool is_programs = old && !is_engine_memory(old);
-  if (is_programs && size) return realloc(old, static_cast<size_t>(size));
-  if (is_programs) return free(old), nullptr;
-  return resize_memory(old, static_cast<size_t>(size));
-}
 
 const char* load_libev() {
   if (ev.ev_run) return nullptr;
@@ -81,7 +74,6 @@ const char* load_libev() {
     return "libev.so.4 lacks " #name;
   EV_FUNCTIONS(X)
 #undef X
-  ev.ev_set_allocator(libev_memory);
   return nullptr;
 }
 

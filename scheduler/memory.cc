@@ -117,15 +117,6 @@ void* resize_memory(void* old, size_t size) {
   return to + 1;
 }
 
-bool is_engine_memory(const void* memory) {
-  Locked hold(lock);
-  for (Mapping* mapping = mappings; mapping; mapping = mapping->next) {
-    auto* begin = reinterpret_cast<const char*>(mapping);
-    if (memory >= begin && memory < begin + mapping->bytes) return true;
-  }
-  return false;
-}
-
 Spinlock& lock_of_memory() { return lock; }  // for hold_engine()
 
 }  // namespace coro

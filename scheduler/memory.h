@@ -12,7 +12,6 @@ namespace coro {
 // As realloc(3), but what is new is zeroed; size 0 gives it back and returns null. Null: no memory, `old` stands.
 void* resize_memory(void* old, size_t size);
 
-// Whether it came from resize_memory(). Looks at every mapping: not for fast paths.
-bool is_engine_memory(const void* memory);
+
 
 }  // namespace coro
