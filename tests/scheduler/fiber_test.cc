@@ -8,6 +8,7 @@
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "scheduler/thread_block.h"
@@ -294,6 +295,32 @@ TEST(fiber, finds_one_that_accepts_a_signal) {
   current->awaited = 0;
   current->blocked = before;
 }
+
+// That the sanitizers see what fibers do: a build that finds nothing proves nothing.
+#if defined(__SANITIZE_ADDRESS__)
+TEST(fiber, asan_sees_an_overflow_on_its_stack) {
+  auto spoil = [] {
+    volatile char room[16] = {};
+    volatile size_t beyond = sizeof room;
+    rest(millisecond);
+    room[beyond] = 1;
+  };
+  EXPECT_DEATH(Spawned a(spoil), "stack-buffer-overflow");
+}
+#endif
+#if defined(__SANITIZE_THREAD__)
+TEST(fiber, tsan_sees_a_race_with_another_thread) {
+  auto race = [] {
+    static int shared = 0;
+    std::thread other([] { shared++; });
+    Spawned a([] { shared++; });
+    a.join();
+    other.join();
+    exit(0);
+  };
+  EXPECT_EXIT(race(), testing::ExitedWithCode(66), "data race");
+}
+#endif
 
 }  // namespace
 }  // namespace coro
