@@ -24,7 +24,7 @@ void before_fork() {
   Fiber* fiber = current;
   if (!fiber) return;
   Critical::enter(fiber);
-  fiber->mask_before_fork = sys::set_signal_mask(fiber->blocked);
+  sys::set_signal_mask(fiber->blocked);
   hold_engine();
 }
 
@@ -40,7 +40,7 @@ void after_fork_in_parent() {
   Fiber* fiber = current;
   if (!fiber) return;
   release_engine();
-  sys::set_signal_mask(fiber->mask_before_fork);
+  if (fiber->hub.load(std::memory_order_relaxed)) sys::set_signal_mask(carrier_mask());  // else it is the fiber's
   leave_critical(fiber);
 }
 

@@ -31,15 +31,13 @@ uint64_t blocked_by_all() {
 }
 
 void recount(Fiber& fiber, uint64_t mask, int population) {
-  uint64_t wanted;
-  {
-    Locked hold(counting);
-    fibers_counted += population;
-    count_mask(fiber.counted, -1);
-    count_mask(mask, +1);
-    fiber.counted = mask;
-    wanted = blocked_by_all();
-  }
+  Locked hold(counting);
+  fibers_counted += population;
+  count_mask(fiber.counted, -1);
+  count_mask(mask, +1);
+  fiber.counted = mask;
+  // Under the lock: of two such changes the later must be the one that lasts.
+  uint64_t wanted = blocked_by_all();
   if (wanted != carrier_mask()) set_carrier_mask(wanted);
 }
 
@@ -72,11 +70,11 @@ void recount_in_child(Fiber& survivor) {
 KernelMask::KernelMask(const Fiber* fiber) {
   if (!fiber || !fiber->hub.load(std::memory_order_relaxed)) return;
   set_ = true;
-  old_ = sys::set_signal_mask(fiber->blocked);
+  sys::set_signal_mask(fiber->blocked);
 }
 
 KernelMask::~KernelMask() {
-  if (set_) sys::set_signal_mask(old_);
+  if (set_) sys::set_signal_mask(carrier_mask());
 }
 
 }  // namespace coro

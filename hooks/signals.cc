@@ -226,6 +226,7 @@ void adopt_signals() {
     if (has_handler(signal)) install_action(signal, present);
   }
   real.sigaltstack(nullptr, &main->alternate_stack);
+  Critical inside;
   fiber_born(*main);
 }
 

@@ -39,7 +39,6 @@ class KernelMask {
 
  private:
   bool set_ = false;
-  uint64_t old_ = 0;
 };
 
 // In a fork's child, on the forking fiber: drops what was pending for others.

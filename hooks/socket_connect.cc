@@ -7,6 +7,8 @@
 
 #include "hooks/retry.h"
 #include "scheduler/offload.h"
+#include "scheduler/spinlock.h"
+#include "scheduler/sys.h"
 
 namespace coro {
 namespace {
@@ -20,22 +22,35 @@ bool is_listening(int fd, Descriptor& d) {
   return d.listens;
 }
 
-// accept has no MSG_DONTWAIT: poll tells whether it would block. Nobody can take the connection in between if the
-// socket is ours alone and fibers of this hub only; otherwise the blocking call itself runs on a helper.
+// accept has no MSG_DONTWAIT: poll tells whether it would block. On a socket that is ours alone nobody can take the
+// connection in between, because fibers of other hubs wait for their turn. Raw calls: libc's would act on a
+// cancellation, and unwind, with the lock held. EAGAIN: there is none.
+int accept_now(int fd, sockaddr* address, socklen_t* length, int flags) {
+  static constinit Spinlock turns[64];
+  Critical inside;
+  Locked turn(turns[fd % 64]);
+  pollfd ready{fd, POLLIN, 0};
+  if (sys::call(SYS_poll, sys::as_long(&ready), 1, 0) == 0) return -EAGAIN;
+  return static_cast<int>(sys::call(SYS_accept4, fd, sys::as_long(address), sys::as_long(length), flags));
+}
+
+// A description that others share may lose the connection to them: then the blocking call itself runs on a helper.
 template <class Accept>
-int accept_when_ready(Call call, Fiber* fiber, int fd, Accept accept) {
+int accept_when_ready(Call call, Fiber* fiber, int fd, sockaddr* address, socklen_t* length, int flags, Accept accept) {
   test_cancel(fiber);
   Descriptor* d = known_descriptor(fd);
   if (!d || !is_listening(fd, *d) || !is_blocking(fd, *d)) return spin_watch(fiber, accept());
-  bool may_race = !d->is_private() || hub_count() > 1;
   Deadline deadline = deadline_of(fd, *d, way_in);
   Rule rule = deadline.is_never() ? Rule::restarts : Rule::interrupts;
   pollfd ready{fd, POLLIN, 0};
-  while (real.poll(&ready, 1, 0) == 0) {
+  for (;;) {
+    bool mine = d->is_private();
+    int result = mine ? accept_now(fd, address, length, flags) : 0;
+    if (mine && result != -EAGAIN) return result < 0 ? static_cast<int>(failed(-result)) : result;
+    if (!mine && real.poll(&ready, 1, 0) != 0) break;
     Outcome outcome = wait_descriptor(call, fiber, fd, way_in, deadline, rule);
     if (int error = to_errno(outcome)) return static_cast<int>(failed(error));
   }
-  if (!may_race) return accept();
   Away away(to_reason(call));
   return accept();
 }
@@ -53,7 +68,7 @@ void note_accepted(int fd, bool nonblocking, int listener) {
 HOOK(int, accept, (int fd, sockaddr* address, socklen_t* length)) {
   Fiber* fiber = gate<Call::accept>();
   auto call = [&] { return real.accept(fd, address, length); };
-  int result = fiber ? accept_when_ready(Call::accept, fiber, fd, call) : call();
+  int result = fiber ? accept_when_ready(Call::accept, fiber, fd, address, length, 0, call) : call();
   note_accepted(result, false, fd);
   return result;
 }
@@ -62,7 +77,7 @@ HOOK(int, accept, (int fd, sockaddr* address, socklen_t* length)) {
 HOOK(int, accept4, (int fd, sockaddr* address, socklen_t* length, int flags)) {
   Fiber* fiber = flags & ~(SOCK_NONBLOCK | SOCK_CLOEXEC) ? nullptr : gate<Call::accept4>();
   auto call = [&] { return real.accept4(fd, address, length, flags); };
-  int result = fiber ? accept_when_ready(Call::accept4, fiber, fd, call) : call();
+  int result = fiber ? accept_when_ready(Call::accept4, fiber, fd, address, length, flags, call) : call();
   note_accepted(result, flags & SOCK_NONBLOCK, fd);
   return result;
 }

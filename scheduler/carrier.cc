@@ -2,10 +2,12 @@
 #include "scheduler/carrier.h"
 
 #include <errno.h>
+#include <ucontext.h>
 
 #include "scheduler/check.h"
 #include "scheduler/engine.h"
 #include "scheduler/memory.h"
+#include "scheduler/setxid.h"
 #include "scheduler/spinlock.h"
 #include "scheduler/sys.h"
 #include "scheduler/thread_block.h"
@@ -15,11 +17,27 @@ namespace {
 
 Spinlock lock;
 Carrier* idle = nullptr;
+Carrier* all = nullptr;
 constexpr int idle_seconds = 10;
 
 Carrier* new_carrier() {
   void* memory = resize_memory(nullptr, sizeof(Carrier));
-  return memory ? new (memory) Carrier : nullptr;
+  if (!memory) return nullptr;
+  auto* carrier = new (memory) Carrier;
+  Locked hold(lock);
+  carrier->next_of_all = all;
+  all = carrier;
+  return carrier;
+}
+
+void drop(Carrier& carrier) {
+  {
+    Locked hold(lock);
+    Carrier** link = &all;
+    while (*link != &carrier) link = &(*link)->next_of_all;
+    *link = carrier.next_of_all;
+  }
+  resize_memory(&carrier, 0);
 }
 
 // False: idle for so long that this carrier is to go. The first kernel thread stays for ever.
@@ -41,7 +59,7 @@ bool wait_for_hub(Carrier& carrier, bool may_go) {
 }
 
 void lie_down(Carrier& carrier) {
-  sys::set_signal_mask(~uint64_t{0});
+  carrier.wear(~uint64_t{0});
   Locked hold(lock);
   carrier.next = idle;
   idle = &carrier;
@@ -63,7 +81,7 @@ void* run_carrier(void* argument) {
   carrier.base.thread_block = this_thread_block();
   carrier.tid = sys::gettid();
   carry_hubs(carrier, true);
-  resize_memory(&carrier, 0);
+  drop(carrier);
   count_kernel_thread(-1);
   return nullptr;
 }
@@ -125,13 +143,39 @@ const char* give_to_carrier(Hub& hub) {
     count_kernel_thread(+1);
     return nullptr;
   }
-  resize_memory(carrier, 0);
+  drop(*carrier);
   return "cannot create a kernel thread";
+}
+
+// Whatever a signal handler makes of the mask between its two steps, the last look decides.
+void Carrier::wear(uint64_t wanted) {
+  do {
+    wanted |= carrier_mask();
+    sys::set_signal_mask(wanted);
+    mask.store(wanted);
+  } while (carrier_mask() & ~wanted);
+}
+
+void hear_mask(Carrier& carrier, void* context) {
+  uint64_t& interrupted = static_cast<ucontext_t*>(context)->uc_sigmask.__val[0];
+  interrupted |= carrier_mask();
+  carrier.mask.store(interrupted);
+}
+
+void tell_carriers_mask() {
+  uint64_t wanted = carrier_mask();
+  int self = sys::gettid();
+  Locked hold(lock);
+  for (Carrier* carrier = all; carrier; carrier = carrier->next_of_all) {
+    if (carrier->tid == self || !(wanted & ~carrier->mask.load())) continue;
+    if (!send_new_mask(*carrier)) continue;  // then it hears of it at its next turn
+    while (wanted & carrier_mask() & ~carrier->mask.load()) sys::call(SYS_sched_yield);
+  }
 }
 
 void forget_carriers_in_child() {
   lock.reset();
-  idle = nullptr;
+  idle = all = nullptr;
 }
 
 namespace {

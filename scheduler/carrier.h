@@ -20,9 +20,14 @@ namespace coro {
 struct Carrier {
   Context base;
   std::atomic<int> tid{0};
+  std::atomic<uint64_t> mask{~uint64_t{0}};  // the kernel's signal mask of it, as we set it
   uint32_t work = 0;  // futex: bumped when a hub is given
   std::atomic<Hub*> given{nullptr};
   Carrier* next = nullptr;  // in the list of idle carriers
+  Carrier* next_of_all = nullptr;
+
+  // On the carrier itself: gives it a signal mask, and in any case blocks what every fiber blocks.
+  void wear(uint64_t wanted);
 };
 
 // Makes the calling kernel thread the carrier of `hub`, whose base context is already made. Null, or why not.
@@ -31,6 +36,13 @@ const char* adopt_kernel_thread(Hub& hub);
 // Gives `hub`, which nobody carries, to an idle carrier or a fresh one. Null, or why there is none; then the hub is
 // still nobody's.
 const char* give_to_carrier(Hub& hub);
+
+// No other carrier goes on, once this returns, with a signal let through that carrier_mask() blocks. In a critical
+// section.
+void tell_carriers_mask();
+
+// The signal handler's part of it. `context`: of the interrupted code.
+void hear_mask(Carrier& carrier, void* context);
 
 void forget_carriers_in_child();
 

@@ -123,7 +123,11 @@ void release_engine() {
 void restart_engine_in_child() {
   Fiber* self = current;
   if (!started || !self) return;
-  base_is_intact = self->hub.load() == hubs[0];
+  // A child that forks before it has opened anything hands on what it found itself.
+  if (!hubs[0]->is_stale()) {
+    base_is_intact = self->hub.load() == hubs[0];
+    hubs_in_parent = hubs_open;
+  }
   reset_queues();
   forget_helpers_in_child();
   forget_carriers_in_child();
@@ -132,10 +136,11 @@ void restart_engine_in_child() {
   if (self != main_) main_ = nullptr;
   kernel_threads = kernel_threads_most = 1;
   for (int i = 0; i < hubs_open; i++) hubs[i]->forget_in_child();
-  hubs_in_parent = hubs_open;
   hubs_open = 1;
   self->timer_index = -1;
   self->hub = hubs[0];
+  self->carrier->mask = sys::signal_mask();
+  hubs[0]->goes_on_with(*self->carrier);
   self->helper_tid = 0;  // it may have been away
   self->orphan_tid = 0;
 }
@@ -185,11 +190,10 @@ void forget_own_descriptor(int fd) {
 void set_carrier_mask(uint64_t mask) {
   if (carrier_mask_.exchange(mask) == mask) return;
   Hub* mine = current ? current->hub.load(std::memory_order_relaxed) : nullptr;
-  for (int i = 0; i < hubs_open; i++)
-    if (hubs[i] == mine)
-      hubs[i]->apply_mask();
-    else
-      hubs[i]->ring();
+  if (mine) mine->lend_mask(mask);
+  tell_carriers_mask();
+  // What was let in again is let in by one at once, by the others at their next turn.
+  if (!mine) hubs[0]->ring();
 }
 
 uint64_t carrier_mask() { return carrier_mask_.load(std::memory_order_relaxed); }

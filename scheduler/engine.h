@@ -60,7 +60,8 @@ void restart_engine_in_child();
 // The main fiber, null before the engine started or after it was ended in a child that another fiber forked.
 Fiber* main_fiber();
 
-// The kernel signal mask that carriers are to have: set at once on the calling carrier, by the others at their next turn.
+// The kernel signal mask that carriers are to have. When it returns no carrier lets in what the mask blocks. In a
+// critical section.
 void set_carrier_mask(uint64_t mask);
 uint64_t carrier_mask();
 

@@ -108,7 +108,6 @@ struct Fiber {
   std::atomic<int> helper_tid{0};            // kernel thread while away (offload.cc), else 0
   Context* helper_base = nullptr;            // that helper's own context
   Hub* home = nullptr;                       // the hub to come home to
-  uint64_t mask_before_fork = 0;             // the carrier's kernel mask, from before a fork to after it
 
   Traits traits;
   uint8_t calls_in_a_row = 0;         // hooks called since it last stopped running

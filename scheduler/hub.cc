@@ -157,8 +157,7 @@ void Hub::resume(Fiber& fiber) {
 
 void Hub::taken_over_by(Carrier& carrier) {
   carrier_ = &carrier;
-  kernel_mask_ = carrier_mask();
-  sys::set_signal_mask(kernel_mask_);
+  carrier.wear(0);
 }
 
 // Reads what the fiber that is out cannot change without claiming the hub first; a wrong answer costs a needless hand-off
@@ -189,17 +188,8 @@ void Hub::expire_timers() {
   });
 }
 
-void Hub::apply_mask() {
-  uint64_t mask = carrier_mask();
-  if (mask == kernel_mask_) return;
-  kernel_mask_ = mask;
-  sys::set_signal_mask(mask);
-}
-
 void Hub::lend_mask(uint64_t mask) {
-  if (mask == kernel_mask_) return;
-  kernel_mask_ = mask;
-  sys::set_signal_mask(mask);
+  if (mask != carrier_->mask.load(std::memory_order_relaxed)) carrier_->wear(mask);
 }
 
 // True: the inbox is empty and whoever fills it from now on rings.
@@ -231,7 +221,7 @@ void Hub::share_work() {
 
 void Hub::run() {
   for (;;) {
-    apply_mask();
+    lend_mask(carrier_mask());
     hear_of_closes();
     deliver_inbox();
     expire_timers();

@@ -74,9 +74,7 @@ class Hub {
   void clock_was_set() { timers_.clock_was_set(); }
   void forget_timer(Fiber& fiber) { timers_.remove(fiber); }
 
-  void apply_mask();  // the kernel's signal mask of this carrier becomes carrier_mask()
-
-  // The kernel's mask of this carrier is something else for a moment (sigsetjmp); the next turn puts it right.
+  // The kernel's mask of this carrier; the next turn makes it carrier_mask() again.
   void lend_mask(uint64_t mask);
 
   // --- any thread ---
@@ -100,6 +98,8 @@ class Hub {
   void refresh() {
     if (__builtin_expect(is_stale_, 0)) reopen_in_child();
   }
+  void goes_on_with(Carrier& carrier) { carrier_ = &carrier; }  // in a fork's child, until refresh()
+  bool is_stale() const { return is_stale_; }
 
   Context base_;  // the carrier's own context while a fiber runs
   Counters counters;
@@ -135,7 +135,6 @@ class Hub {
   int lonely_yields_ = 0;
   bool tells_sleep_ = false;  // CORO_TRACE: a traced fiber has parked since the hub last slept
   bool is_stale_ = false;  // in a fork's child, until refresh()
-  uint64_t kernel_mask_ = ~uint64_t{0};
   std::atomic<Fiber*> lent_{nullptr};  // the fiber that is out in the program's code on our carrier
   Carrier* carrier_ = nullptr;
   Loop loop_;

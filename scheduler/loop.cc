@@ -216,6 +216,7 @@ const char* Loop::open(LoopKind kind, Hub& hub) {
 }
 
 void Loop::forget_in_child() {
+  if (!chunks_) return;  // perhaps the child of a child that never opened its own
   // The slots stay for close() to free; with no chunks in sight forget() and nudge() find nothing.
   old_chunks_ = chunks_;
   old_chunk_count_ = chunk_count_;

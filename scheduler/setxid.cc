@@ -3,6 +3,7 @@
 
 #include <signal.h>
 
+#include "scheduler/carrier.h"
 #include "scheduler/context.h"
 #include "scheduler/sys.h"
 #include "scheduler/thread_block.h"
@@ -11,6 +12,7 @@ namespace coro {
 namespace {
 
 constexpr int sigsetxid = 33;  // nptl/internal-signals.h
+constexpr int new_mask = -0x434f;  // si_code of ours; the kernel's own are none of these
 
 // The kernel's struct sigaction. libc refuses to change this signal's.
 struct KernelAction {
@@ -34,6 +36,8 @@ void handle(void* argument) {
 }
 
 void on_setxid(int signal, siginfo_t* info, void* context) {
+  if (info->si_code == new_mask && info->si_pid == sys::getpid())
+    return hear_mask(*static_cast<Carrier*>(info->si_value.sival_ptr), context);
   if (info->si_code != SI_TKILL || info->si_pid != sys::getpid()) return;  // not libc's
   Arrival arrival{signal, info, context};
   if (void* meant = thread_block::block_marked_for_setxid(sys::gettid()))
@@ -52,6 +56,15 @@ void wrap_setxid_handler() {
   action.handler = on_setxid;
   action.mask = ~uint64_t{0};  // with another FS base nothing of the program's may run
   sys::call(SYS_rt_sigaction, sigsetxid, sys::as_long(&action), 0, sizeof action.mask);
+}
+
+bool send_new_mask(Carrier& carrier) {
+  siginfo_t info{};
+  info.si_signo = sigsetxid;
+  info.si_code = new_mask;
+  info.si_pid = sys::getpid();
+  info.si_value.sival_ptr = &carrier;
+  return libcs_handler && sys::call(SYS_rt_tgsigqueueinfo, info.si_pid, carrier.tid.load(), sigsetxid, sys::as_long(&info)) == 0;
 }
 
 }  // namespace coro

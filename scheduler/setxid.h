@@ -8,11 +8,18 @@
 //  - the first kernel thread's own block is main's, and main may call setuid on any carrier, which then skips that block
 //    as its own. So the base of that kernel thread has the same tid: one of the two is always signalled;
 //  - blocks of other fibers have no kernel thread's tid and are skipped by libc.
+//
+// The same signal, which nothing of ours blocks, carries our own news from carrier to carrier, told apart by its code.
 #pragma once
 
 namespace coro {
 
+struct Carrier;
+
 // Puts our handler before libc's, which libc installed when it made its first thread. Once.
 void wrap_setxid_handler();
+
+// Makes the carrier call hear_mask(). False: the kernel has no room for the signal.
+bool send_new_mask(Carrier& carrier);
 
 }  // namespace coro
