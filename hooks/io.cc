@@ -127,6 +127,25 @@ ssize_t write_on_fiber(Call call, Fiber* fiber, int fd, Descriptor& d, const iov
 
 }  // namespace
 
+// Found with Java, which takes a short read of a class for its end.
+ssize_t read_rest(Call call, int fd, const iovec* vectors, int count, off64_t offset, size_t done) {
+  constexpr size_t most = 0x7ffff000;  // of one call, read(2)
+  KeepErrno keep;
+  size_t asked = total_size(vectors, static_cast<size_t>(count));
+  while (done < asked && done < most) {
+    VectorTail tail(vectors, count, done);
+    off64_t from = offset < 0 ? offset : offset + static_cast<off64_t>(done);
+    ssize_t more = real.preadv64v2(fd, tail.vectors(), tail.count(), from, RWF_NOWAIT);
+    if (more < 0 && errno == EAGAIN) {
+      Away away(to_reason(call));
+      more = real.preadv64v2(fd, tail.vectors(), tail.count(), from, 0);
+    }
+    if (more <= 0) break;  // the end of the file, or what the kernel, too, would tell of only at the next call
+    done += static_cast<size_t>(more);
+  }
+  return static_cast<ssize_t>(done);
+}
+
 bool is_sane(const iovec* vectors, int count) { return vectors && count > 0 && count <= IOV_MAX; }
 
 // read(2): parks until data, end of file, error, or a signal.
@@ -139,8 +158,7 @@ HOOK(ssize_t, read, (int fd, void* buffer, size_t size)) {
       if (!d->odd) return read_on_fiber(Call::read, fiber, fd, *d, &one, 1);
       return receive(fd, buffer, size, 0);
     case Plan::file:
-      return file_io(Call::read, fiber, [&] { return real.preadv2(fd, &one, 1, -1, RWF_NOWAIT); },
-                     [&] { return real.read(fd, buffer, size); });
+      return read_file(Call::read, fiber, fd, &one, 1, -1, [&] { return real.read(fd, buffer, size); });
     case Plan::pass: break;
   }
   return real.read(fd, buffer, size);
@@ -165,8 +183,7 @@ ssize_t read_vectors(Call call, Fiber* fiber, int fd, const iovec* vectors, int 
   switch (plan(fiber, fd, d)) {
     case Plan::wait: return read_on_fiber(call, fiber, fd, *d, vectors, count);
     case Plan::file:
-      return file_io(call, fiber, [&] { return real.preadv2(fd, vectors, count, -1, RWF_NOWAIT); },
-                     [&] { return real.readv(fd, vectors, count); });
+      return read_file(call, fiber, fd, vectors, count, -1, [&] { return real.readv(fd, vectors, count); });
     case Plan::pass: break;
   }
   return real.readv(fd, vectors, count);

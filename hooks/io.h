@@ -21,7 +21,7 @@ inline size_t total_size(const iovec* vectors, size_t count) {
 enum class Plan : uint8_t {
   pass,  // the real call as it is
   wait,  // attempt and wait
-  file,  // file_io
+  file,  // read_file
 };
 
 // Says how to go about `size` bytes of descriptor fd, and fills `d` unless the plan is pass.
@@ -34,13 +34,21 @@ bool is_sane(const iovec* vectors, int count);
 ssize_t read_vectors(Call call, Fiber* fiber, int fd, const iovec* vectors, int count);
 ssize_t write_vectors(Call call, Fiber* fiber, int fd, const iovec* vectors, int count);
 
-// Regular files: here() from the page cache, there() from the disk, on a helper. Parks.
-template <class Here, class Real>
-ssize_t file_io(Call call, Fiber* fiber, Here here, Real there) {
+// What a file read that stopped after `done` bytes still gets: RWF_NOWAIT ends where the page cache does. Offset -1: the
+// file position. Returns how much was read in all. Parks.
+ssize_t read_rest(Call call, int fd, const iovec* vectors, int count, off64_t offset, size_t done);
+
+// A read of a regular file: from the page cache here, from the disk on a helper, by there(), the call itself. Parks.
+template <class Real>
+ssize_t read_file(Call call, Fiber* fiber, int fd, const iovec* vectors, int count, off64_t offset, Real there) {
   test_cancel(fiber);
   int saved = errno;
-  ssize_t result = here();
-  if (result >= 0) return result;
+  ssize_t result = real.preadv64v2(fd, vectors, count, offset, RWF_NOWAIT);
+  if (result == 0) return 0;
+  if (result > 0) {
+    bool whole = static_cast<size_t>(result) >= total_size(vectors, static_cast<size_t>(count));
+    return whole ? result : read_rest(call, fd, vectors, count, offset, static_cast<size_t>(result));
+  }
   bool stalls = errno == EAGAIN;
   errno = saved;
   if (!stalls) return there();  // not this kind of file: the plain call gives the plain answer

@@ -13,8 +13,7 @@ ssize_t positioned_read(Call call, Fiber* fiber, int fd, const iovec* vectors, i
                         off64_t offset, Real there) {
   Descriptor* d;
   if (offset < 0 || !is_sane(vectors, count) || plan(fiber, fd, d) != Plan::file) return there();
-  return file_io(call, fiber,
-                 [&] { return real.preadv64v2(fd, vectors, count, offset, RWF_NOWAIT); }, there);
+  return read_file(call, fiber, fd, vectors, count, offset, there);
 }
 
 // preadv2(2) and its 64-bit name: at offset -1 it is readv; with flags the caller knows what it wants.

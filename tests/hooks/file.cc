@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 
 #include "testing.h"
 
@@ -102,6 +103,40 @@ static void one_offset_for_all() {
   close(fd);
 }
 
+// A file of which only a part is in the page cache is read as a whole.
+static void half_in_memory() {
+  constexpr size_t size = 1 << 20;
+  static char bytes[size], got[size];
+  memset(bytes, 'x', size);
+  int fd = new_file();
+  EXPECT_OK(size, write(fd, bytes, size));
+  EXPECT_OK(0, fsync(fd));
+  posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);  // reads nothing ahead
+  auto forget = [&] {
+    EXPECT_OK(0, posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED));
+    EXPECT_OK(size / 2, pread(fd, got, size / 2, 0));
+    EXPECT_OK(0, lseek(fd, 0, SEEK_SET));
+    memset(got, 0, size);
+  };
+  iovec two[2] = {{got, 1000}, {got + 1000, size - 1000}};
+  forget();
+  EXPECT_OK(size, pread(fd, got, size, 0));
+  EXPECT(!memcmp(bytes, got, size));
+  forget();
+  EXPECT_OK(size - 5, pread(fd, got, size, 5));
+  forget();
+  EXPECT_OK(size, read(fd, got, size));
+  EXPECT_OK(0, read(fd, got, size));
+  EXPECT(!memcmp(bytes, got, size));
+  forget();
+  EXPECT_OK(size, readv(fd, two, 2));
+  EXPECT(!memcmp(bytes, got, size));
+  forget();
+  EXPECT_OK(size, preadv(fd, two, 2, 0));
+  EXPECT(!memcmp(bytes, got, size));
+  close(fd);
+}
+
 static void devices() {
   char buffer[8] = {1};
   int null = NEED(open("/dev/null", O_RDWR)), zero = NEED(open("/dev/zero", O_RDONLY));
@@ -156,6 +191,7 @@ int main() {
     synced();
     appended_by_many();
     one_offset_for_all();
+    half_in_memory();
     devices();
     errors();
     waits_elsewhere_go_on();
