@@ -2,8 +2,9 @@
 //
 // Waiting for readiness: poll, and what select (poll_select.cc) needs of it. The kernel's own call with time-out 0 gives
 // the answer (exact revents, exact errors); when it is "nothing yet" the fiber waits on all descriptors at once and asks
-// again. libev knows readable and writable only: what asks for more (POLLPRI, POLLRDHUP alone) waits on a private epoll
-// descriptor that the loop watches.
+// again. For a single descriptor the loop's event is the answer, and nothing is asked again. What the loop cannot tell
+// apart (no events at all, POLLRDBAND; more with another backend than epoll) waits on a private epoll descriptor that the
+// loop watches.
 #include "hooks/poll.h"
 
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include <sys/syscall.h>
 
 #include "hooks/user_memory.h"
+#include "scheduler/loop.h"
 #include "scheduler/sys.h"
 
 namespace coro {
@@ -18,12 +20,15 @@ namespace {
 
 constexpr short readable = POLLIN | POLLRDNORM;
 constexpr short writable = POLLOUT | POLLWRNORM;
-constexpr short special = POLLPRI | POLLRDBAND | POLLRDHUP;
+// What the loop's events say exactly as poll does.
+constexpr short plain = POLLIN | POLLOUT | POLLPRI | POLLRDHUP;
 
 uint8_t ways_of(const pollfd& one) {
   uint8_t ways = 0;
   if (one.events & readable) ways |= way_in;
   if (one.events & writable) ways |= way_out;
+  if (one.events & POLLPRI) ways |= way_urgent;
+  if (one.events & POLLRDHUP) ways |= way_half_closed;
   return ways;
 }
 
@@ -92,6 +97,7 @@ Woken park_on_all(Call call, const pollfd* fds, nfds_t count, IoSource* sources,
 }  // namespace
 
 bool needs_nesting(const pollfd* fds, nfds_t count) {
+  short special = Loop::tells_events() ? POLLRDBAND : POLLRDBAND | POLLPRI | POLLRDHUP;
   for (nfds_t i = 0; i < count; i++)
     if (fds[i].fd >= 0 && (fds[i].events & special || !ways_of(fds[i]))) return true;
   return false;
@@ -121,17 +127,47 @@ namespace {
 bool is_known_empty(const pollfd* fds, nfds_t count) {
   if (count != 1 || !is_on_own_stack(fds)) return false;
   Descriptor* d = descriptor(fds->fd);
-  return d && fds->events == POLLIN && d->drained & way_in && d->is_private();
+  return d && fds->events & POLLIN && !(fds->events & ~(POLLIN | POLLPRI)) && d->drained & way_in && d->is_private();
+}
+
+// One descriptor, whose events the loop tells exactly.
+bool is_plain(const pollfd* fds, nfds_t count) {
+  return count == 1 && fds->fd >= 0 && fds->events && !(fds->events & ~plain) && Loop::tells_events();
+}
+
+// The wait of poll on one descriptor, the most frequent kind: many programs wait so before each read.
+int wait_for_one(Call call, Fiber* fiber, pollfd& one, const Deadline& deadline) {
+  for (;;) {
+    int events;
+    Woken woken;
+    {
+      Wait wait(to_reason(call), Cancellable::yes);
+      wait.on(one.fd, ways_of(one));
+      wait.until(deadline);
+      woken = wait.park();
+      events = wait.events();
+    }
+    Outcome outcome = settle(woken, fiber, Rule::interrupts);
+    if (outcome == Outcome::interrupted) return static_cast<int>(failed(EINTR));
+    one.revents = static_cast<short>(events & (one.events | POLLERR | POLLHUP));
+    if (outcome == Outcome::ready && one.revents) return 1;
+    int result = real.poll(&one, 1, 0);
+    if (result != 0 || outcome == Outcome::timed_out || deadline.passed()) return result;
+  }
 }
 
 int poll_on_fiber(Call call, Fiber* fiber, pollfd* fds, nfds_t count, const Deadline& deadline) {
   test_cancel(fiber);
-  bool skip = is_known_empty(fds, count);
-  int result = until_any(call, fiber, fds, count, deadline, skip,
-                         [&] { return real.poll(fds, count, 0); });
-  if (result == 0 && skip) fds->revents = 0;
+  int saved = errno;
+  int result = is_known_empty(fds, count) ? 0 : real.poll(fds, count, 0);
+  if (result != 0) return result;
+  if (is_plain(fds, count))
+    result = wait_for_one(call, fiber, *fds, deadline);
+  else
+    result = until_any(call, fiber, fds, count, deadline, true, [&] { return real.poll(fds, count, 0); });
   if (result > 0 && count == 1)
     if (Descriptor* d = descriptor(fds->fd)) d->drained = 0;
+  if (result >= 0) errno = saved;
   return result;
 }
 

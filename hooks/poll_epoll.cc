@@ -5,9 +5,13 @@
 #include <sys/epoll.h>
 
 #include "hooks/poll.h"
+#include "scheduler/loop.h"
 
 namespace coro {
 namespace {
+
+// libev's epoll descriptor, when it is libev that calls, on a hub's kernel thread.
+Loop* libevs(int epoll) { return current ? nullptr : Loop::of_epoll(epoll); }
 
 int epoll_on_fiber(Call call, Fiber* fiber, int epoll, epoll_event* events, int most, const Deadline& deadline) {
   test_cancel(fiber);
@@ -33,10 +37,22 @@ int epoll_on_fiber(Call call, Fiber* fiber, int epoll, epoll_event* events, int 
 // epoll_wait(2): parks until the set has events, the time-out, or a signal (never restarted).
 HOOK(int, epoll_wait, (int epoll, epoll_event* events, int most, int timeout)) {
   Fiber* fiber = gate<Call::epoll_wait>();
-  if (!fiber) return real.epoll_wait(epoll, events, most, timeout);
+  if (!fiber) {
+    int result = real.epoll_wait(epoll, events, most, timeout);
+    if (Loop* loop = result > 0 ? libevs(epoll) : nullptr) loop->note_events(events, result);
+    return result;
+  }
   if (timeout == 0) return spin_watch_zero(fiber, real.epoll_wait(epoll, events, most, 0));
   Deadline deadline = deadline_in_milliseconds(timeout);
   return epoll_on_fiber(Call::epoll_wait, fiber, epoll, events, most, deadline);
+}
+
+// epoll_ctl(2): the program's pass through.
+HOOK(int, epoll_ctl, (int epoll, int operation, int fd, epoll_event* event)) {
+  Loop* loop = libevs(epoll);
+  if (!loop) return real.epoll_ctl(epoll, operation, fd, event);
+  int result = loop->control(operation, fd, event);
+  return result < 0 ? static_cast<int>(failed(-result)) : 0;
 }
 
 // epoll_pwait(2): with a mask.

@@ -46,6 +46,8 @@ struct Slot {
   IoSource* first;
   uint8_t ways;         // what the watcher asks for
   bool starting;        // in starting_: libev has yet to tell the kernel
+  uint16_t asked;       // what the kernel was asked for, and what it said last: bits of epoll_ctl(2)
+  uint16_t events;
   bool in_kernel;       // libev tells the kernel of starts only, not of stops
   uint32_t generation;  // of the descriptor that it was registered for
   Slot* next_starting;
@@ -89,6 +91,26 @@ unsigned backend_flags(LoopKind kind) {
   return EVBACKEND_EPOLL;
 }
 
+constexpr uint8_t libev_ways = way_in | way_out;
+static_assert(way_in == int{EV_READ} && way_out == int{EV_WRITE});
+
+// For libev, whatever comes in makes a descriptor readable.
+int to_libev(uint8_t ways) { return (ways & way_out) | (ways & ~way_out ? EV_READ : 0); }
+
+constexpr uint32_t coming_in = EPOLLIN | EPOLLPRI | EPOLLRDHUP;
+
+uint32_t to_epoll(uint8_t ways) {
+  return (ways & way_in ? EPOLLIN : 0u) | (ways & way_out ? EPOLLOUT : 0u) | (ways & way_urgent ? EPOLLPRI : 0u) |
+         (ways & way_half_closed ? EPOLLRDHUP : 0u);
+}
+
+uint8_t to_ways(uint32_t events) {
+  if (events & (EPOLLERR | EPOLLHUP)) return ~uint8_t{0};
+  return static_cast<uint8_t>((events & EPOLLIN ? way_in : 0) | (events & EPOLLOUT ? way_out : 0) |
+                              (events & EPOLLPRI ? way_urgent : 0) | (events & EPOLLRDHUP ? way_half_closed : 0));
+}
+
+std::atomic<bool> is_told{false};
 std::atomic<bool> opening{false};
 int last_adopted = -1;
 
@@ -123,18 +145,21 @@ struct Callbacks {
     Loop& loop = loop_of(watcher);
     auto* slot = reinterpret_cast<Slot*>(watcher);
     loop.hub_->note_awake();
-    uint8_t got = events & (EV_READ | EV_WRITE);
-    if (events & EV_ERROR) got = EV_READ | EV_WRITE;
+    uint8_t got = slot->events ? to_ways(slot->events) : events & libev_ways;
+    if (events & EV_ERROR) got = ~uint8_t{0};
+    got &= slot->ways;
     uint8_t wanted = 0;
     for (IoSource* source = slot->first; source; source = source->next) {
       uint8_t hit = source->ways & got;
       if (!hit) continue;
       wanted |= hit;
       source->fired |= hit;
+      source->events = slot->events;
       if (is_traced(source->wait->why()))
-        trace({"fd ", Decimal(watcher->fd), hit & EV_READ ? " is readable" : " is writable"});
+        trace({"fd ", Decimal(watcher->fd), hit & ~way_out ? " is readable" : " is writable"});
       loop.hub_->wake_local(*source->wait, Woken::ready);
     }
+    slot->events = 0;
     if (events & EV_ERROR) {  // libev has stopped it
       slot->ways = 0;
     } else if (got & ~wanted) {
@@ -278,7 +303,7 @@ void Loop::set_ways(Slot& slot, int fd, uint8_t ways) {
     slot.next_starting = starting_;
     starting_ = &slot;
   }
-  ev_io_set(&slot.watcher, fd, ways);
+  ev_io_set(&slot.watcher, fd, to_libev(ways));
   ev.ev_io_start(loop_, &slot.watcher);
 }
 
@@ -305,17 +330,15 @@ void Loop::disarm(IoSource& source) {
 }
 
 void Loop::nudge(int fd) {
-  int chunk = fd / slots_per_chunk;
-  if (fd < 0 || chunk >= chunk_count_ || !chunks_[chunk]) return;
-  for (IoSource* source = chunks_[chunk][fd % slots_per_chunk].first; source; source = source->next)
+  Slot* slot = present_slot(fd);
+  for (IoSource* source = slot ? slot->first : nullptr; source; source = source->next)
     hub_->wake_local(*source->wait, Woken::ready);
 }
 
 void Loop::forget(int fd, uint32_t generation) {
-  int chunk = fd / slots_per_chunk;
-  if (fd < 0 || chunk >= chunk_count_ || !chunks_[chunk]) return;
-  Slot& slot = chunks_[chunk][fd % slots_per_chunk];
-  if (slot.generation != generation) return;
+  Slot* known = present_slot(fd);
+  if (!known || known->generation != generation) return;
+  Slot& slot = *known;
   forget_hub(fd, hub_->index());
   if (slot.in_kernel && epoll_ >= 0) sys::call(SYS_epoll_ctl, epoll_, EPOLL_CTL_DEL, fd, 0);
   slot.in_kernel = false;
@@ -339,6 +362,43 @@ void Loop::drop_dead_starts() {
     starting_ = slot->next_starting;
     slot->starting = false;
     if (slot->ways && sys::call(SYS_fcntl, slot->watcher.fd, F_GETFD) == -EBADF) let_go(*slot);
+  }
+}
+
+bool Loop::tells_events() { return is_told.load(std::memory_order_relaxed); }
+
+Loop* Loop::of_epoll(int epoll) {
+  for (int i = 0; i < hub_count(); i++)
+    if (hub(i).loop().epoll_ == epoll) return &hub(i).loop();
+  return nullptr;
+}
+
+Slot* Loop::present_slot(int fd) {
+  int chunk = fd / slots_per_chunk;
+  return fd < 0 || chunk >= chunk_count_ || !chunks_[chunk] ? nullptr : &chunks_[chunk][fd % slots_per_chunk];
+}
+
+int Loop::control(int operation, int fd, epoll_event* event) {
+  is_told.store(true, std::memory_order_relaxed);
+  Slot* slot = event && operation != EPOLL_CTL_DEL ? present_slot(fd) : nullptr;
+  if (slot && slot->ways) event->events = (event->events & ~coming_in) | to_epoll(slot->ways);
+  auto call = [&](int what) {
+    return static_cast<int>(sys::call(SYS_epoll_ctl, epoll_, what, fd, sys::as_long(event)));
+  };
+  int result = call(operation);
+  // libev takes "exists" for "exists with these events" when it sees no change.
+  if (result == -EEXIST && slot && slot->asked != event->events) result = call(EPOLL_CTL_MOD);
+  if (result == 0 && slot) slot->asked = static_cast<uint16_t>(event->events);
+  return result;
+}
+
+void Loop::note_events(epoll_event* events, int count) {
+  for (int i = 0; i < count; i++) {
+    // libev keeps the number in the lower half, a counter of its own in the upper.
+    Slot* slot = present_slot(static_cast<int>(static_cast<uint32_t>(events[i].data.u64)));
+    if (!slot) continue;
+    slot->events = static_cast<uint16_t>(events[i].events);
+    if (events[i].events & coming_in) events[i].events |= EPOLLIN;
   }
 }
 

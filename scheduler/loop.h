@@ -11,7 +11,8 @@
 
 #include "scheduler/descriptors.h"
 
-struct ev_loop;  // libev's
+struct ev_loop;      // libev's
+struct epoll_event;  // <sys/epoll.h>
 
 namespace coro {
 
@@ -47,11 +48,20 @@ class Loop {
   void replace_epoll(int fd);  // libev has opened a new one
   void follow_realtime();  // from now on hears of CLOCK_REALTIME being set
 
+  // libev knows readable and writable only. Its calls of epoll_ctl and epoll_wait come through our hooks, which hand them
+  // to these two: the kernel is asked for all that is wanted, and its answer is kept for the waits. Without the hooks, or
+  // with another backend, tells_events() stays false and there is way_in and way_out.
+  static bool tells_events();
+  static Loop* of_epoll(int epoll);  // on a hub's kernel thread; null: the program's own descriptor
+  int control(int operation, int fd, epoll_event* event);  // as epoll_ctl(2)
+  void note_events(epoll_event* events, int count);        // what epoll_wait gave
+
   bool owns(int fd) const { return fd >= 0 && (fd == epoll_ || fd == bell_ || fd == timer_ || fd == step_); }
 
  private:
   friend struct Callbacks;
   Slot* slot_of(int fd);
+  Slot* present_slot(int fd);
   void set_ways(Slot& slot, int fd, uint8_t ways);
   void let_go(Slot& slot);
   void drop_dead_starts();

@@ -85,6 +85,7 @@ void Wait::arm(Hub& hub) {
   for (int i = 0; i < source_count_; i++) {
     sources_[i].wait = this;
     sources_[i].fired = 0;
+    sources_[i].events = 0;
     if (sources_[i].fd >= 0 && sources_[i].ways) hub.loop_.arm(sources_[i]);
   }
   if (deadline_.is_never()) return;

@@ -18,7 +18,9 @@
 
 namespace coro {
 
-enum Ways : uint8_t { way_in = 1, way_out = 2 };  // libev's EV_READ, EV_WRITE
+// What a descriptor can be waited for: POLLIN, POLLOUT, POLLPRI, POLLRDHUP. The last two only where
+// Loop::tells_events(). Errors and hang-ups always count.
+enum Ways : uint8_t { way_in = 1, way_out = 2, way_urgent = 4, way_half_closed = 8 };
 
 enum class Cancellable : bool { no, yes };
 
@@ -27,6 +29,7 @@ struct IoSource {
   int fd = -1;
   uint8_t ways = 0;   // asked
   uint8_t fired = 0;  // what the loop reported
+  uint16_t events = 0;  // the same in full, as poll(2)'s revents; 0: this loop cannot tell
   Wait* wait = nullptr;
   IoSource* next = nullptr;  // in the loop's list for the descriptor
   IoSource** link = nullptr;
@@ -54,6 +57,7 @@ class Wait {
 
   // Which of the given sources fired is in IoSource::fired; for on(fd): here.
   uint8_t fired() const { return one_.fired; }
+  int events() const { return one_.events; }
   bool is_cancellable() const { return cancellable_ == Cancellable::yes; }
   Reason why() const { return why_; }
 
