@@ -12,7 +12,8 @@
 namespace coro {
 namespace {
 
-// How many fibers run between two looks at the event loop while some are ready.
+// How many fibers run between two looks at the event loop while some are ready; more when more are ready, because the loop
+// would tell of the descriptors that they have not come to read yet, again and again, and new ones wait behind them anyway.
 constexpr int switches_per_turn = 64;
 // A fiber that yields with nobody ready: the loop is asked for news this often.
 constexpr int yields_per_turn = 16;
@@ -227,7 +228,7 @@ void Hub::run() {
     expire_timers();
     deliver_inbox();
     share_work();
-    budget_ = switches_per_turn;
+    budget_ = load() > switches_per_turn ? load() : switches_per_turn;
     while (budget_ > 0) {
       Fiber* next = next_ready();
       if (!next) break;

@@ -261,19 +261,20 @@ TEST(fiber, too_large_a_stack_is_an_outcome) {
 }
 
 TEST(fiber, is_awaited_by_a_kernel_thread) {
+  static Fiber* target;
+  static std::atomic<bool> tried{false}, heard{false};
   FiberSpec spec;
   spec.stack_size = testing_stack();
   spec.start = [](void*) -> void* {
-    rest(5 * millisecond);
+    while (!tried) rest(millisecond);
     return nullptr;
   };
-  static Fiber* target;
-  static std::atomic<bool> heard{false};
   target = make_fiber(spec, nullptr);
   ASSERT_NE(nullptr, target);
   pthread_t waiter;
   auto wait = [](void*) -> void* {
     EXPECT_FALSE(sleep_until_done(*target, Deadline::in(1)));
+    tried = true;
     EXPECT_TRUE(sleep_until_done(*target, Deadline::never()));
     heard = true;
     return nullptr;
