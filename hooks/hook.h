@@ -96,7 +96,9 @@ inline long failed(int error) {
 
 // Acts on a pending, enabled cancellation: unwinds and does not return. What a cancellation point does at its entry.
 inline void test_cancel(Fiber* fiber) {
-  if (__builtin_expect(fiber->is_cancelled(), 0)) pthread_testcancel();
+  if (__builtin_expect(!fiber->is_cancelled(), 1)) return;
+  fiber->handlers_end_waits = false;  // it unwinds out of the call that set it
+  pthread_testcancel();
 }
 
 }  // namespace coro

@@ -7,6 +7,7 @@
 
 #include "hooks/hook.h"
 #include "hooks/signal_table.h"
+#include "scheduler/offload.h"
 
 namespace coro {
 namespace {
@@ -21,9 +22,24 @@ extern "C" __attribute__((used, visibility("hidden"))) auto coro_before_sigsetjm
   return real.__sigsetjmp;
 }
 
+// A jump out of a handler is one out of whatever call the signal came in: a wait for a mask or a signal, a call on a
+// helper, and, by a fault in a hook's own use of the program's memory or stack, an engine section.
+void leave_engine(Fiber& fiber) {
+  fiber.awaited = 0;
+  fiber.handlers_end_waits = false;
+  if (__builtin_expect(fiber.critical.load(std::memory_order_relaxed) != 0, 0)) {
+    if (fiber.wait) fiber.wait->withdraw();
+    fiber.critical.store(1, std::memory_order_relaxed);
+    Critical::leave(&fiber);
+  }
+  if (away_on(fiber)) come_home();
+}
+
 void before_jump(const __jmp_buf_tag* target) {
   Fiber* fiber = current;
-  if (!fiber || !target->__mask_was_saved || !options().patch.covers(Switch::signal)) return;
+  if (!fiber) return;
+  leave_engine(*fiber);
+  if (!target->__mask_was_saved || !options().patch.covers(Switch::signal)) return;
   uint64_t mask = to_mask(target->__saved_mask);
   set_blocked(*fiber, mask);
   // libc is about to give the kernel this mask.

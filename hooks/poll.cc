@@ -188,7 +188,7 @@ HOOK(int, ppoll, (pollfd * fds, nfds_t count, const timespec* timeout, const sig
   Fiber* fiber = gate<Call::ppoll>();
   Deadline deadline;
   if (!fiber || !read_timeout(timeout, deadline)) return real.ppoll(fds, count, timeout, mask);
-  return with_mask(fiber, mask,
+  return with_mask(fiber, mask, true,
                    [&] { return poll_on_fiber(Call::ppoll, fiber, fds, count, deadline); });
 }
 

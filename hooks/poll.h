@@ -43,14 +43,20 @@ int until_any(Call call, Fiber* fiber, const pollfd* fds, nfds_t count, const De
   }
 }
 
-// Runs body() with another signal mask, as ppoll and its relatives do: what becomes deliverable counts as an
-// interruption. A null set leaves the mask.
+// Runs body() with another signal mask, as ppoll and its relatives do: a handler that runs under it ends the call, but what
+// the first attempt finds comes before any handler. `late`: one that is pending when the time is over ends the call, too (poll,
+// select, but not epoll). A null set leaves the mask.
 template <class Body>
-int with_mask(Fiber* fiber, const sigset_t* set, Body body) {
+int with_mask(Fiber* fiber, const sigset_t* set, bool late, Body body) {
   if (!set) return body();
   uint64_t before = fiber->blocked;
-  set_blocked(*fiber, to_mask(*set));
-  int result = run_handlers(fiber) != Handled::none ? static_cast<int>(failed(EINTR)) : body();
+  int result;
+  {
+    UntilHandled end_waits(fiber);
+    set_blocked(*fiber, to_mask(*set));
+    result = body();
+    if (late && result == 0 && (run_handlers(fiber) != Handled::none || fiber->was_handled())) result = static_cast<int>(failed(EINTR));
+  }
   KeepErrno keep;
   set_blocked(*fiber, before);
   Critical::deliver_deferred(fiber);

@@ -60,7 +60,7 @@ HOOK(int, epoll_pwait, (int epoll, epoll_event* events, int most, int timeout, c
   Fiber* fiber = gate<Call::epoll_pwait>();
   if (!fiber) return real.epoll_pwait(epoll, events, most, timeout, mask);
   Deadline deadline = deadline_in_milliseconds(timeout);
-  return with_mask(fiber, mask, [&] { return epoll_on_fiber(Call::epoll_pwait, fiber, epoll, events, most, deadline); });
+  return with_mask(fiber, mask, false, [&] { return epoll_on_fiber(Call::epoll_pwait, fiber, epoll, events, most, deadline); });
 }
 
 // epoll_pwait2(2): with a time-out in nanoseconds.
@@ -68,7 +68,7 @@ HOOK(int, epoll_pwait2, (int epoll, epoll_event* events, int most, const timespe
   Fiber* fiber = gate<Call::epoll_pwait2>();
   Deadline deadline;
   if (!fiber || !read_timeout(timeout, deadline)) return real.epoll_pwait2(epoll, events, most, timeout, mask);
-  return with_mask(fiber, mask, [&] { return epoll_on_fiber(Call::epoll_pwait2, fiber, epoll, events, most, deadline); });
+  return with_mask(fiber, mask, false, [&] { return epoll_on_fiber(Call::epoll_pwait2, fiber, epoll, events, most, deadline); });
 }
 
 }  // namespace coro

@@ -128,7 +128,7 @@ HOOK(int, pselect, (int limit, fd_set* in, fd_set* out, fd_set* except, const ti
   Deadline deadline;
   if (!fiber || is_odd_limit(limit) || !read_timeout(timeout, deadline))
     return real.pselect(limit, in, out, except, timeout, mask);
-  return with_mask(fiber, mask, [&] { return select_on_fiber(Call::pselect, fiber, limit, in, out, except, deadline); });
+  return with_mask(fiber, mask, true, [&] { return select_on_fiber(Call::pselect, fiber, limit, in, out, except, deadline); });
 }
 
 }  // namespace coro

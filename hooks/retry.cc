@@ -16,7 +16,7 @@ Outcome settle(Woken woken, Fiber* fiber, Rule rule) {
     case Woken::signal: break;
   }
   switch (run_handlers(fiber)) {
-    case Handled::none: return Outcome::again;
+    case Handled::none: return fiber->was_handled() ? Outcome::interrupted : Outcome::again;
     case Handled::restart:
       if (rule == Rule::restarts) return Outcome::again;
       break;

@@ -10,6 +10,7 @@
 namespace coro {
 namespace {
 
+constexpr size_t least_alternate_stack = 2048;  // MINSIGSTKSZ of the kernel's headers
 uint64_t signalfds_take = 0;
 uint64_t interrupting = 0;  // siginterrupt(3): signals whose signal(2) handlers do not restart
 
@@ -108,22 +109,24 @@ HOOK(int, sigpending, (sigset_t * set)) {
   Fiber* fiber = virtual_gate<Call::sigpending>();
   int result = real.sigpending(set);
   if (fiber && result == 0)
-    from_mask((to_mask(*set) | fiber->pending_signals.load()) & fiber->blocked, *set);
+    from_mask((to_mask(*set) | fiber->pending_signals.load() | process_signals().pending_signals.load()) & fiber->blocked,
+              *set);
   return result;
 }
 
 namespace {
 
-// Makes it the fiber's; the errno of a stack that sigaltstack(2) refuses.
+// Makes it the fiber's; the errno of a stack that sigaltstack(2) refuses. kernel/signal.c, do_sigaltstack().
 int set_alternate_stack(Fiber& fiber, const stack_t& stack) {
-  int flags = stack.ss_flags & ~SS_ONSTACK;
-  if (flags & ~(SS_DISABLE | static_cast<int>(1u << 31))) return EINVAL;
-  if (!(flags & SS_DISABLE) && stack.ss_size < 2048) return ENOMEM;
-  fiber.alternate_stack = stack;
-  fiber.alternate_stack.ss_flags = flags;
-  if (flags & SS_DISABLE) fiber.alternate_stack = {nullptr, SS_DISABLE, 0};
-  // For stack overflow the kernel itself needs one: the present carrier gets the last that was set.
-  if (!(flags & SS_DISABLE)) real.sigaltstack(&stack, nullptr);
+  constexpr auto auto_disarm = static_cast<int>(1u << 31);
+  int mode = stack.ss_flags & ~auto_disarm;
+  if (mode != SS_DISABLE && mode != SS_ONSTACK && mode != 0) return EINVAL;
+  if (mode == SS_DISABLE) {
+    fiber.alternate_stack = {nullptr, stack.ss_flags, 0};
+    return 0;
+  }
+  if (stack.ss_size < least_alternate_stack) return ENOMEM;
+  fiber.alternate_stack = {stack.ss_sp, stack.ss_flags & auto_disarm, stack.ss_size};
   return 0;
 }
 
@@ -140,7 +143,7 @@ HOOK(int, sigaltstack, (const stack_t* stack, stack_t* old)) {
   if (!fiber) return real.sigaltstack(stack, old);
   stack_t before = fiber->alternate_stack;
   bool on_it = is_on(before, static_cast<char*>(__builtin_frame_address(0)));
-  if (on_it) before.ss_flags = SS_ONSTACK;
+  if (on_it) before.ss_flags |= SS_ONSTACK;
   if (stack)
     if (int error = on_it ? EPERM : set_alternate_stack(*fiber, *stack)) return static_cast<int>(failed(error));
   if (old) *old = before;

@@ -41,23 +41,39 @@ void recount(Fiber& fiber, uint64_t mask, int population) {
   if (wanted != carrier_mask()) set_carrier_mask(wanted);
 }
 
+// What was sent to the process and the fiber accepts is its own now.
+void take_over_pending(Fiber& fiber) {
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // look_again() in signal_route.cc: mask and queue, queue and mask
+  uint64_t there = process_signals().pending_signals.load() & (~fiber.blocked | fiber.awaited);
+  if (there) move_pending(process_signals(), fiber, there, false);
+}
+
 }  // namespace
 
 void fiber_born(Fiber& fiber) {
   fiber.counted = 0;
+  drop_pending(fiber, ~uint64_t{0});  // sent to its last life when that was over
   recount(fiber, fiber.blocked, +1);
+  take_over_pending(fiber);
 }
 
-void fiber_ended(Fiber& fiber) { recount(fiber, 0, -1); }
+void fiber_ended(Fiber& fiber) {
+  recount(fiber, 0, -1);
+  give_up_blocked(fiber, ~uint64_t{0});
+  drop_pending(fiber, ~uint64_t{0});
+}
 
 void set_blocked(Fiber& fiber, uint64_t mask) {
   mask &= ~never_blocked;
   fiber.blocked = mask;
   if (away_on(fiber)) sys::set_signal_mask(mask);
-  if (fiber.counted == mask) return;
-  Critical::enter(current);
-  recount(fiber, mask, 0);
-  Critical::leave(current);  // what became deliverable is the caller's business
+  if (fiber.counted != mask) {
+    Critical::enter(current);
+    recount(fiber, mask, 0);
+    Critical::leave(current);  // what became deliverable is the caller's business
+  }
+  take_over_pending(fiber);
+  give_up_blocked(fiber, mask & ~fiber.awaited);
 }
 
 void recount_in_child(Fiber& survivor) {

@@ -23,6 +23,14 @@ inline void from_mask(uint64_t mask, sigset_t& set) {
 }
 
 const struct sigaction& action_of(int signal);  // as the program set it
+inline bool has_handler(int signal) {
+  auto handler = action_of(signal).sa_handler;
+  return handler != SIG_DFL && handler != SIG_IGN;
+}
+
+// The kernel's mask in our trampoline. All but libc's own two: setuid's broadcast must reach a kernel thread there, too.
+constexpr uint64_t closed_mask = ~(bit_of(32) | bit_of(33));
+
 int install_action(int signal, const struct sigaction& action);  // -1 and errno, as sigaction(2)
 void set_default_action(int signal);
 
@@ -32,15 +40,46 @@ void set_blocked(Fiber& fiber, uint64_t mask);
 // In a fork's child: only the survivor's mask counts.
 void recount_in_child(Fiber& survivor);
 
-// Queues one instance of the signal for the fiber. False: no room. Any instruction; never waits.
-bool enqueue_info(Fiber& fiber, int signal, const siginfo_t& info);
+// What was sent to the process while no fiber accepted it. Not a fiber that runs.
+Fiber& process_signals();
 
-// Takes one queued instance of the signal; clears the pending bit with the last. False: none is there.
+// Queues one instance of the signal and sets the pending bit. False: no room. Any instruction; never waits.
+bool enqueue_info(Fiber& fiber, int signal, const siginfo_t& info, bool shared);
+
+// Takes the oldest queued instance of the signal; clears the pending bit with the last. False: none is there.
 bool dequeue_info(Fiber& fiber, int signal, siginfo_t& info);
-void drop_queued_signals();
 
 // Takes one pending signal of the set that was directed at the fiber, lowest number first.
 bool take_pending(Fiber& fiber, uint64_t set, siginfo_t& info);
+
+// Makes what is pending for one, of the set, pending for another; `shared_only`: what was sent to the process.
+void move_pending(Fiber& from, Fiber& to, uint64_t set, bool shared_only);
+void drop_pending(Fiber& fiber, uint64_t set);
+void drop_queued_signals();
+
+// The fiber does not block it, or is in sigwait for it.
+inline bool accepts(const Fiber& fiber, uint64_t bit) { return !(fiber.blocked & bit) || fiber.awaited & bit; }
+
+// A signal for the process: to a fiber that accepts it, else it waits until one does. Any instruction.
+void send_to_process(int signal, const siginfo_t& info);
+// What was sent to the process and now is blocked by the fiber that had it finds another.
+void give_up_blocked(Fiber& fiber, uint64_t set);
+// The signal is ignored from now on: nobody has it pending.
+void forget_pending(int signal);
+// Whom the kernel would choose for a signal to the process; null: nobody accepts it now.
+Fiber* choose_fiber(int signal);
+
+// The fiber that a timer with SIGEV_THREAD_ID names (signal_timers.cc). False: it is no such timer.
+bool is_for_timers_fiber(const siginfo_t& info, Fiber*& fiber);
+void forget_timers_in_child();
+
+// A signal that only says: look at what is pending for you.
+void nudge(int kernel_thread, int signal);
+bool is_nudge(const siginfo_t& info);
+
+// Where the kernel enters with a handled signal (signal_frame.cc), and where that goes on (signals.cc).
+extern "C" void coro_signal_entry(int signal, siginfo_t* info, void* context);
+extern "C" void coro_trampoline(int signal, siginfo_t* info, void* context);
 
 // EngineConfig's callbacks.
 void fiber_born(Fiber& fiber);

@@ -15,7 +15,7 @@ namespace coro {
 
 namespace {
 
-// Parks until a handler has run on the fiber. `until`: with this mask, put back afterwards.
+// Parks until a handler has run on the fiber.
 int wait_for_handler(Call call, Fiber* fiber) {
   test_cancel(fiber);
   while (wait_until(call, fiber, Deadline::never(), Rule::interrupts) != Outcome::interrupted) {
@@ -35,10 +35,13 @@ HOOK(int, pause, (void)) {
 HOOK(int, sigsuspend, (const sigset_t* set)) {
   Fiber* fiber = gate<Call::sigsuspend>();
   if (!fiber || !set) return real.sigsuspend(set);
+  test_cancel(fiber);
   uint64_t before = fiber->blocked;
-  set_blocked(*fiber, to_mask(*set));
-  Handled handled = run_handlers(fiber);  // what was only waiting for this mask
-  if (handled == Handled::none) wait_for_handler(Call::sigsuspend, fiber);
+  {
+    UntilHandled end_waits(fiber);
+    set_blocked(*fiber, to_mask(*set));
+    wait_for_handler(Call::sigsuspend, fiber);
+  }
   set_blocked(*fiber, before);
   Critical::deliver_deferred(fiber);
   return static_cast<int>(failed(EINTR));
@@ -76,18 +79,30 @@ Got wait_for_signal(Call call, Fiber* fiber, const sigset_t& set, const Deadline
   }
 }
 
+// A timer may have named another fiber for what waits in the kernel.
+bool take_from_kernel(Fiber& fiber, const sigset_t& set, siginfo_t& found) {
+  timespec none{};
+  while (real.sigtimedwait(&set, &found, &none) > 0) {
+    Fiber* other = nullptr;
+    if (!is_for_timers_fiber(found, other) || other == &fiber) return true;
+    Critical inside;
+    if (other) send_to_fiber(*other, found.si_signo, found);
+  }
+  return false;
+}
+
 // The signal number, or -errno.
 int wait_for_set(Call call, Fiber* fiber, const sigset_t& set, siginfo_t* info, const Deadline& deadline) {
   test_cancel(fiber);
   uint64_t mask = to_mask(set) & ~never_blocked, before = fiber->blocked;
   siginfo_t found;
   memset(&found, 0, sizeof found);
-  timespec none{};
   int result = 0;
   fiber->awaited = mask;
   set_blocked(*fiber, before | mask);
   while (!result) {
-    if (take_pending(*fiber, mask, found) || real.sigtimedwait(&set, &found, &none) > 0) {
+    if (take_pending(*fiber, mask, found) || take_pending(process_signals(), mask, found) ||
+        take_from_kernel(*fiber, set, found)) {
       result = found.si_signo;
       break;
     }
@@ -107,6 +122,7 @@ int wait_for_set(Call call, Fiber* fiber, const sigset_t& set, siginfo_t* info, 
   fiber->awaited = 0;
   set_blocked(*fiber, before);
   Critical::deliver_deferred(fiber);
+  if (found.si_code == SI_TKILL) found.si_code = SI_USER;  // as libc: sysdeps/unix/sysv/linux/sigtimedwait.c
   if (result > 0 && info) *info = found;
   return result;
 }

@@ -23,11 +23,32 @@ enum class Handled : uint8_t {
 // pthread_exit). Keeps errno.
 Handled run_handlers(Fiber* fiber);
 
-// Makes `signal` pending for a fiber and wakes it. 0 or an error number.
-int send_to_fiber(Fiber& fiber, int signal, const siginfo_t& info);
+// Makes `signal` pending for a fiber and wakes it; `shared`: it was sent to the process. 0 or an error number.
+int send_to_fiber(Fiber& fiber, int signal, const siginfo_t& info, bool shared = false);
 
-// From now on masks are virtual: called when the engine starts, on the main fiber.
-void adopt_signals();
+// While it lives a handler that runs on the fiber ends each of its waits, also if it ran before the wait began: for calls
+// that open the mask while they wait (ppoll, sigsuspend).
+class UntilHandled {
+ public:
+  explicit UntilHandled(Fiber* fiber)
+      : fiber_(fiber), mark_before_(fiber->handlers_mark), ends_before_(fiber->handlers_end_waits) {
+    fiber->handlers_mark = fiber->handlers_run;
+    fiber->handlers_end_waits = true;
+  }
+  ~UntilHandled() {
+    fiber_->handlers_mark = mark_before_;
+    fiber_->handlers_end_waits = ends_before_;
+  }
+  UntilHandled(const UntilHandled&) = delete;
+
+ private:
+  Fiber* fiber_;
+  uint32_t mark_before_;
+  bool ends_before_;
+};
+
+// From now on masks are virtual: called when the engine starts, on the main fiber, with the alternate stack that it had.
+void adopt_signals(const stack_t& alternate);
 
 // The kernel's mask of the calling kernel thread becomes exactly the fiber's while this lives: around fork, exec and
 // spawn, whose children inherit it.

@@ -54,16 +54,19 @@ bool may_make_fibers() {
   config.exit_process = exit;
   bool signals = options().patch.covers(Switch::signal);
   config.deliver_signals = deliver_signals_here;
+  config.fault_stacks = signals;
   config.fiber_born = signals ? fiber_born : nullptr;
   config.fiber_ended = signals ? fiber_ended : nullptr;
   config.reason_name = reason_name;
   config.is_traced = options().trace.any() ? is_traced_call : nullptr;
+  stack_t mains_alternate{};
+  real.sigaltstack(nullptr, &mains_alternate);
   if (const char* trouble_text = start_engine(config)) {
     refused = true;
     trouble({"threads stay kernel threads: ", trouble_text});
     return false;
   }
-  if (signals) adopt_signals();
+  if (signals) adopt_signals(mains_alternate);
   adopt_traits();
   watch_end_of_main();
   // One arena serves fibers that share a kernel thread; unless the user tuned malloc, spare him the others.

@@ -6,6 +6,7 @@
 
 #include "scheduler/check.h"
 #include "scheduler/engine.h"
+#include "scheduler/fault_stack.h"
 #include "scheduler/memory.h"
 #include "scheduler/setxid.h"
 #include "scheduler/spinlock.h"
@@ -80,6 +81,7 @@ void* run_carrier(void* argument) {
   auto& carrier = *static_cast<Carrier*>(argument);
   carrier.base.thread_block = this_thread_block();
   carrier.tid = sys::gettid();
+  FaultStack fault_stack;
   carry_hubs(carrier, true);
   drop(carrier);
   count_kernel_thread(-1);
@@ -112,6 +114,7 @@ const char* adopt_kernel_thread(Hub& hub) {
   thread_block::note_first_thread(block);
   make_context(carrier->base, stack.bottom, usable, block, run_base, carrier);
   carrier->tid = sys::gettid();
+  give_fault_stack();
   hub.taken_over_by(*carrier);
   return nullptr;
 }

@@ -91,6 +91,13 @@ bool engine_started() { return started.load(std::memory_order_acquire); }
 const EngineConfig& engine_config() { return config_; }
 int hub_count() { return hubs_open; }
 Hub& hub(int index) { return *hubs[index]; }
+
+bool is_hub_block(const void* block) {
+  for (int i = 0; i < hubs_open; i++)
+    if (hubs[i]->base_.thread_block == block) return true;
+  return false;
+}
+
 Fiber* main_fiber() { return main_; }
 
 // The locks of the modules, in an order that is free because no module takes another's while it holds its own.

@@ -20,6 +20,7 @@ struct EngineConfig {
   size_t keep_of_stack = 16384;  // bytes of a pooled stack that stay resident
   int (*create_thread)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*) = nullptr;
   void (*exit_process)(int) = nullptr;  // exit(3), when the last fiber ends
+  bool fault_stacks = false;            // each of our kernel threads gets an alternate signal stack
   void (*deliver_signals)() = nullptr;  // runs the running fiber's pending, unblocked handlers
   void (*fiber_born)(Fiber&) = nullptr;  // before it can run; and when it ended. No parking in them.
   void (*fiber_ended)(Fiber&) = nullptr;
@@ -39,6 +40,7 @@ inline bool is_traced(Reason why) {
 }
 
 int hub_count();
+bool is_hub_block(const void* thread_block);  // the calling kernel thread is in a hub's own context
 Hub& hub(int index);
 
 // The descriptor number is about to die or to mean something else: every fiber that waits for it is woken with

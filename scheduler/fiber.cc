@@ -136,8 +136,9 @@ void begin_life(Fiber& fiber, const FiberSpec& spec) {
   fiber.argument = spec.argument;
   fiber.c11 = spec.c11;
   fiber.result = nullptr;
-  fiber.exited = fiber.ended = false;
+  fiber.exited = false;
   fiber.awaited = 0;
+  fiber.handlers_end_waits = false;
   fiber.life = spec.detached ? uint32_t{Fiber::flag_detached} : 0;
   fiber.asked_stack_size = spec.stack_size;
   fiber.asked_guard = spec.guard;

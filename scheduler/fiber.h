@@ -85,6 +85,7 @@ struct Fiber {
   void* argument = nullptr;
   void* result = nullptr;
   bool ended = false;                 // no longer among the living
+  uint32_t living_in = 0;             // the generation of processes in which it lives (fiber_pool.cc); 0: none
   bool exited = false;                // by pthread_exit, with result set
   // joined_from_afar: a kernel thread that is not on a hub waits for flag_done in the kernel.
   enum : uint32_t { flag_done = 1, flag_detached = 2, flag_joined_from_afar = 4 };
@@ -101,6 +102,10 @@ struct Fiber {
   uint64_t blocked = 0;                      // the virtual signal mask
   uint64_t counted = 0;                      // the mask as last counted for the carriers' kernel mask
   uint64_t awaited = 0;                      // what it is in sigwait for
+  uint32_t handlers_run = 0;                 // how many handlers have been begun on it
+  uint32_t handlers_mark = 0;                // with handlers_end_waits: a wait ends if handlers_run is another
+  bool handlers_end_waits = false;
+  bool was_handled() const { return handlers_end_waits && handlers_run != handlers_mark; }
   Fiber* joiner = nullptr;                   // who is in pthread_join on it (hooks/thread.cc)
   stack_t alternate_stack{};                 // sigaltstack(2) as the program sees it
   Carrier* carrier = nullptr;                // the kernel thread it was last resumed on by a hub
@@ -204,8 +209,7 @@ bool detach_fiber(Fiber& fiber);
 // carrying hubs. Before libc would end the kernel thread: see hooks/thread_end.cc.
 [[noreturn]] void end_main_fiber();
 
-// A live fiber that does not block, or waits for, the signal of this bit; null: none. Any context, a handler's too: when
-// the list is being changed at this moment the answer is null.
+// A live fiber that does not block, or waits for, the signal of this bit; null: none. Any context, a handler's too.
 Fiber* any_fiber_accepting(uint64_t signal_bit);
 bool is_ended(const Fiber& fiber);  // it has left the list of the living
 

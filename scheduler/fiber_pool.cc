@@ -38,18 +38,26 @@ uint32_t next_tid() {
   return last_tid;
 }
 
+// Fibers are never freed, so that a stale (fiber, epoch) is always safe to look at: a slab of them at a time. The list of
+// slabs only grows, so that a signal handler can go through it at any instruction.
+struct Slab {
+  static constexpr size_t count = 64;
+  Slab* next;
+  Fiber fibers[count];
+};
+std::atomic<Slab*> slabs{nullptr};
+uint32_t generation = 1;  // one more in each forked child, where the parent's fibers are dead and not to be touched
+
 Fiber* new_fiber_memory() {
-  // Fibers are never freed, so that a stale (fiber, epoch) is always safe to look at: a slab of them at a time.
-  constexpr size_t count = 64;
-  void* memory = mmap(nullptr, sizeof(Fiber) * count, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* memory = mmap(nullptr, sizeof(Slab), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) return nullptr;
-  auto* fibers = static_cast<Fiber*>(memory);
-  for (size_t i = 0; i < count; i++) {
-    auto* fiber = new (&fibers[i]) Fiber;
-    fiber->next = bare;
-    bare = fiber;
+  auto* slab = new (memory) Slab;
+  for (Fiber& fiber : slab->fibers) {
+    fiber.next = bare;
+    bare = &fiber;
   }
+  slab->next = slabs.load(std::memory_order_relaxed);
+  slabs.store(slab, std::memory_order_release);
   return bare;
 }
 
@@ -99,6 +107,8 @@ void put_back_bare(Fiber& fiber) {
 void enlist(Fiber& fiber) {
   Locked hold(lock);
   fiber.number = ++last_number;
+  fiber.ended = false;
+  fiber.living_in = generation;
   add_to_living(fiber);
 }
 
@@ -106,6 +116,7 @@ bool delist(Fiber& fiber) {
   Critical inside;
   Locked hold(lock);
   fiber.ended = true;
+  fiber.living_in = 0;
   (fiber.live_previous ? fiber.live_previous->live_next : live) = fiber.live_next;
   if (fiber.live_next) fiber.live_next->live_previous = fiber.live_previous;
   return --live_count == 0;
@@ -167,22 +178,28 @@ int new_tid() {
 // In a fork's child: `survivor` is the only one. The others' stacks stay mapped (their owners' data may be shared).
 void forget_other_fibers(Fiber& survivor) {
   lock.reset();
-  live = nullptr;
   live_count = 0;
   last_tid = 0;
   numbers = {};
+  generation++;
+  survivor.living_in = generation;
+  live = nullptr;
   for (Fiber* fiber = idle; fiber; fiber = fiber->next)
     thread_block::relink_in_child(fiber->context.thread_block);
   add_to_living(survivor);
 }
 
+static bool accepts(const Fiber& fiber, uint64_t bit) {
+  return fiber.living_in == generation && (!(fiber.blocked & bit) || fiber.awaited & bit);
+}
+
 Fiber* any_fiber_accepting(uint64_t bit) {
-  if (!lock.try_lock()) return nullptr;
-  Fiber* found = nullptr;
-  for (Fiber* fiber = live; fiber && !found; fiber = fiber->live_next)
-    if (!(fiber->blocked & bit) || fiber->awaited & bit) found = fiber;
-  lock.unlock();
-  return found;
+  if (Fiber* main = main_fiber())
+    if (accepts(*main, bit)) return main;  // it is in no slab
+  for (Slab* slab = slabs.load(std::memory_order_acquire); slab; slab = slab->next)
+    for (Fiber& fiber : slab->fibers)
+      if (accepts(fiber, bit)) return &fiber;
+  return nullptr;
 }
 
 int live_fibers() {

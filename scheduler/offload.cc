@@ -11,6 +11,7 @@
 
 #include "scheduler/check.h"
 #include "scheduler/engine.h"
+#include "scheduler/fault_stack.h"
 #include "scheduler/spinlock.h"
 #include "scheduler/wait_queue.h"
 
@@ -83,6 +84,7 @@ bool sleep_for_work(uint32_t seen) {
 void* help(void*) {
   Context base;
   base.thread_block = this_thread_block();
+  FaultStack fault_stack;
   for (;;) {
     uint32_t seen = std::atomic_ref<uint32_t>(arrivals).load();
     if (Fiber* fiber = take_waiting())
@@ -144,6 +146,7 @@ Away::Away(Reason why) {
     sys::set_signal_mask(fiber->blocked);
   }
   Critical::leave(fiber);
+  Critical::deliver_deferred(fiber);  // sent when it was neither here nor there
 }
 
 Away::~Away() { come_home(); }

@@ -166,7 +166,7 @@ void Hub::park(Wait& wait) {
   // A signal or a cancellation that came before the epoch was armed has found nobody to wake.
   if (wait.cancellable_ == Cancellable::yes && fiber.is_cancelled())
     wake(fiber, wait.epoch_, Woken::cancelled);
-  if (fiber.pending_signals.load(std::memory_order_seq_cst) & ~fiber.blocked)
+  if (fiber.pending_signals.load(std::memory_order_seq_cst) & ~fiber.blocked || fiber.was_handled())
     wake(fiber, wait.epoch_, Woken::signal);
   leave(fiber);
 }

@@ -55,6 +55,11 @@ add_hook_test(signal_restart SOURCES signal_restart.cc PARKS read recv accept)
 add_hook_test(signal_waits SOURCES signal_waits.cc PARKS sigtimedwait sigsuspend pause)
 add_hook_test(signal_jump SOURCES signal_jump.cc PARKS read recv poll pause)
 add_hook_test(signal_timers SOURCES signal_timers.cc PARKS pause sem_wait)
+add_hook_test(signal_order SOURCES signal_order.cc PARKS read)
+add_hook_test(signal_stack SOURCES signal_stack.cc PARKS read usleep)
+add_hook_test(signal_masked_waits SOURCES signal_masked_waits.cc PARKS
+              ppoll pselect epoll_pwait epoll_pwait2 sigsuspend)
+add_hook_test(signal_timer_threads SOURCES signal_timer_threads.cc PARKS sigwaitinfo sem_wait)
 
 # processes
 add_hook_test(fork SOURCES fork.cc)

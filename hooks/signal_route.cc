@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Whom a signal is for, and how it gets there. A signal for the process goes to the main fiber if it accepts it, else to
+// any that does (signal(7)); when all block it, or are in a handler that does, it waits in our queue for whoever opens
+// his mask first, or takes it with sigwait. What every fiber blocks by its own mask does not come here: it waits in the
+// kernel.
+#include <errno.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "hooks/signal_calls.h"
+#include "hooks/signals.h"
+#include "scheduler/carrier.h"
+#include "scheduler/offload.h"
+#include "scheduler/sys.h"
+
+namespace coro {
+namespace {
+
+constexpr int nudge_code = -60;  // SI_ASYNCNL; who sent it shows in the value
+char nudge_mark;
+
+// The kernel thread that runs the fiber outside the engine, if that is not the caller's: it does not look at what is
+// pending before its next call. 0: there is none.
+int computes_on(const Fiber& fiber) {
+  if (int helper = away_on(fiber)) return helper;
+  if (int orphan = fiber.orphan_tid.load(std::memory_order_relaxed)) return orphan;
+  Hub* hub = fiber.hub.load(std::memory_order_relaxed);
+  return hub && hub->lent_to() == &fiber ? hub->carrier()->tid.load() : 0;
+}
+
+}  // namespace
+
+void nudge(int kernel_thread, int signal) {
+  siginfo_t info;
+  memset(&info, 0, sizeof info);
+  info.si_signo = signal;
+  info.si_code = nudge_code;
+  info.si_value.sival_ptr = &nudge_mark;
+  sys::call(SYS_rt_tgsigqueueinfo, sys::getpid(), kernel_thread, signal, sys::as_long(&info));
+}
+
+bool is_nudge(const siginfo_t& info) { return info.si_code == nudge_code && info.si_value.sival_ptr == &nudge_mark; }
+
+int send_to_fiber(Fiber& fiber, int signal, const siginfo_t& info, bool shared) {
+  uint64_t bit = bit_of(signal);
+  bool queues = signal >= 34;  // real-time signals; the others coalesce
+  if (queues || !(fiber.pending_signals.load() & bit))
+    if (!enqueue_info(fiber, signal, info, shared)) return EAGAIN;
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (fiber.blocked & bit) {
+    if (fiber.awaited & bit) wake_present_wait(fiber, Woken::signal);
+    return 0;
+  }
+  wake_present_wait(fiber, Woken::signal);
+  if (&fiber == current) return 0;
+  if (int kernel_thread = computes_on(fiber)) nudge(kernel_thread, signal);
+  return 0;
+}
+
+Fiber* choose_fiber(int signal) {
+  uint64_t bit = bit_of(signal);
+  if (Fiber* main = main_fiber())
+    if (!is_ended(*main) && accepts(*main, bit)) return main;
+  if (Fiber* self = current)
+    if (!is_ended(*self) && accepts(*self, bit)) return self;
+  return any_fiber_accepting(bit);
+}
+
+namespace {
+
+// Wakes who has something new in his own queue.
+void tell_of_pending(Fiber& fiber, uint64_t set) {
+  if (!(fiber.pending_signals.load() & set)) return;
+  wake_present_wait(fiber, Woken::signal);
+  if (&fiber == current) return;
+  if (int kernel_thread = computes_on(fiber)) nudge(kernel_thread, __builtin_ctzll(set) + 1);
+}
+
+// Somebody may have opened his mask while the signal was on its way to the queue.
+void look_again(int signal) {
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  Fiber* taker = choose_fiber(signal);
+  if (!taker) return;
+  move_pending(process_signals(), *taker, bit_of(signal), false);
+  tell_of_pending(*taker, bit_of(signal));
+}
+
+}  // namespace
+
+void send_to_process(int signal, const siginfo_t& info) {
+  uint64_t bit = bit_of(signal);
+  Fiber& process = process_signals();
+  // A signalfd looks into the kernel's queue. Only what the kernel keeps there may go back to it.
+  if (taken_by_signalfds() & carrier_mask() & bit) {
+    siginfo_t copy = info;
+    if (sys::call(SYS_rt_sigqueueinfo, sys::getpid(), signal, sys::as_long(&copy)) < 0)
+      sys::call(SYS_kill, sys::getpid(), signal);
+    return;
+  }
+  if (signal >= 34 || !(process.pending_signals.load() & bit)) enqueue_info(process, signal, info, true);
+  look_again(signal);
+}
+
+void give_up_blocked(Fiber& fiber, uint64_t set) {
+  uint64_t there = fiber.pending_signals.load() & set;
+  if (!there) return;
+  move_pending(fiber, process_signals(), there, true);
+  for (; there; there &= there - 1) look_again(__builtin_ctzll(there) + 1);
+}
+
+namespace {
+
+void forget_one(Fiber& fiber, void* signal) { drop_pending(fiber, bit_of(*static_cast<int*>(signal))); }
+
+}  // namespace
+
+void forget_pending(int signal) {
+  drop_pending(process_signals(), bit_of(signal));
+  each_live_fiber(forget_one, &signal);
+  // The kernel forgets its own only when it is told that the signal is ignored; it was.
+}
+
+}  // namespace coro
