@@ -1,0 +1,222 @@
+"""Daemons that live on threads, as Debian ships them, alone and under coro: started, loaded by real clients, told by a
+signal to reload, and stopped. The assertions are the same in both worlds."""
+
+import asyncio
+import concurrent.futures
+import signal
+import struct
+
+import crowd
+import ldap3
+import pytest
+from daemons import (NOBODY, ROOT, Fetch, ask, children, crowd_of_many_processes, serve_sizes,  # noqa: F401
+                     tmp_path, unprivileged)
+from world import HELPERS, HUBS, eventually, free_port, kernel_threads, wait_until_connectable
+
+
+def check_report(world, process, fibers):
+    if world.coro:
+        report = world.report(process)
+        assert report["fibers_alive_most"] >= fibers
+        assert report["kernel_threads_most"] <= HUBS + HELPERS
+
+
+# ---- memcached ----
+
+class Memcached:
+    """Each guest leaves its payload in pieces, gets it back, and counts itself."""
+
+    async def arrive(self, guest):
+        await guest.connect()
+        await guest.say(b"set of%d 7 0 %d\r\n" % (guest.number, len(guest.payload)))
+        await guest.say(guest.payload[:len(guest.payload) // 2])
+
+    async def finish(self, guest, slow):
+        await guest.say(guest.payload[len(guest.payload) // 2:] + b"\r\n", slow)
+        assert await guest.hear(8) == b"STORED\r\n"
+        await guest.say(b"get of%d\r\n" % guest.number)
+        head = await guest.reader.readuntil(b"\r\n")
+        assert head == b"VALUE of%d 7 %d\r\n" % (guest.number, len(guest.payload))
+        assert crowd.checksum(await guest.hear(len(guest.payload), slow)) == crowd.checksum(guest.payload)
+        assert await guest.hear(7) == b"\r\nEND\r\n"
+        for _ in range(5):
+            await guest.say(b"incr visits 1\r\n")
+            await guest.reader.readuntil(b"\r\n")
+
+
+async def memcached_says(port, *lines):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    answers = []
+    for line in lines:
+        writer.write(line.encode() + b"\r\n")
+        answers.append((await asyncio.wait_for(reader.readuntil(b"\r\n"), 20)).decode().strip())
+    writer.close()
+    return answers
+
+
+def memcached(start, *more):
+    port = free_port()
+    process = start(["memcached", "-l", "127.0.0.1", "-p", port, "-U", "0", "-I", "8m", "-m", "200", "-t", "4",
+                     *(["-u", "nobody"] if ROOT else []), *more])
+    wait_until_connectable(process, port)
+    return process, port
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_memcached(world, start, number):
+    process, port = memcached(start)
+    assert asyncio.run(memcached_says(port, "set visits 0 0 1\r\n0")) == ["STORED"]
+    threads, _ = asyncio.run(crowd.visit(process, port, Memcached()))
+    assert threads <= HUBS + HELPERS
+    assert asyncio.run(memcached_says(port, "incr visits 0")) == [str(5 * crowd.GUESTS)]
+    assert process.stop(number) == 0, process.describe()
+    check_report(world, process, 8)
+
+
+def test_memcached_reloads_who_may_enter(start, tmp_path):
+    password = tmp_path / "password"
+    password.write_text("guest:first\n")
+    process, port = memcached(start, "-Y", password)
+
+    def enters(word):
+        return asyncio.run(memcached_says(port, f"set auth 0 0 {len(word) + 6}\r\nguest {word}")) == ["STORED"]
+    assert enters("first") and not enters("second")
+    password.write_text("guest:second\n")
+    process.signal(signal.SIGHUP)
+    eventually(lambda: enters("second"), 20, process.describe)
+    assert not enters("first")
+    assert process.stop(signal.SIGTERM) == 0
+
+
+# ---- nbdkit ----
+
+class Nbd:
+    """Each guest has a stretch of the disk, writes its payload there and reads it back."""
+    SIZE = crowd.GUESTS * crowd.LARGE
+
+    async def arrive(self, guest):
+        await guest.connect()
+        assert (await guest.hear(18))[:16] == b"NBDMAGICIHAVEOPT"
+        await guest.say(struct.pack(">I", 3) + b"IHAVEOPT" + struct.pack(">II", 1, 0))
+        size, _flags = struct.unpack(">QH", await guest.hear(10))
+        assert size == self.SIZE
+
+    async def finish(self, guest, slow):
+        place, size = guest.number * crowd.LARGE, len(guest.payload)
+        await guest.say(struct.pack(">IHHQQI", 0x25609513, 0, 1, guest.number, place, size))
+        await guest.say(guest.payload, slow)
+        assert struct.unpack(">IIQ", await guest.hear(16)) == (0x67446698, 0, guest.number)
+        await guest.say(struct.pack(">IHHQQI", 0x25609513, 0, 0, guest.number, place, size))
+        assert struct.unpack(">IIQ", await guest.hear(16)) == (0x67446698, 0, guest.number)
+        assert crowd.checksum(await guest.hear(size, slow)) == crowd.checksum(guest.payload)
+
+
+def nbdkit(start, *what):
+    port = free_port()
+    process = start(["nbdkit", "-f", "-i", "127.0.0.1", "-p", port, *what])
+    wait_until_connectable(process, port)
+    return process, port
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_nbdkit(world, start, threads):
+    """A thread a connection, or four more each."""
+    process, port = nbdkit(start, "-t", threads, "memory", f"size={Nbd.SIZE}")
+    running, _ = asyncio.run(crowd.visit(process, port, Nbd()))  # a guest who lingers would keep nbdkit from ending
+    assert running <= HUBS + HELPERS if world.coro else running >= crowd.GUESTS
+    assert process.stop(signal.SIGTERM) == 0, process.describe()
+    check_report(world, process, crowd.GUESTS)
+
+
+def test_nbdkit_copies(world, start, tmp_path):
+    """nbdcopy, in this world, too: a thread per connection and many requests in flight; a slow disk by nbdkit's filter."""
+    original, copy, back = tmp_path / "original", tmp_path / "copy", tmp_path / "back"
+    original.write_bytes(crowd.payload(crowd.LARGE) * 4)
+    copy.write_bytes(bytes(4 * crowd.LARGE))
+    process, port = nbdkit(start, "--filter=delay", "file", copy, "rdelay=2ms", "wdelay=2ms")
+    for there, here in ((original, f"nbd://127.0.0.1:{port}"), (f"nbd://127.0.0.1:{port}", back)):
+        nbdcopy = start(["nbdcopy", "--connections=4", "--threads=2", "--requests=32", there, here])
+        assert nbdcopy.wait(60) == 0, nbdcopy.describe()
+    assert back.read_bytes() == original.read_bytes()
+    assert process.stop(signal.SIGINT) == 0, process.describe()
+
+
+# ---- icecast2 ----
+
+STREAM = b"".join(b"%08x" % number for number in range(1 << 18))  # 2 MB, and any long piece of it stands in one place
+
+
+class Listener:
+    """Hears the station; what it hears is one piece of the stream."""
+
+    async def arrive(self, guest):
+        await guest.connect()
+        await guest.say(b"GET /station HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        head = await guest.reader.readuntil(b"\r\n\r\n")
+        assert head.split(b"\r\n")[0].endswith(b"200 OK"), head
+
+    async def finish(self, guest, slow):
+        heard = await guest.hear(80_000, slow)
+        assert heard in STREAM, f"guest {guest.number} heard what was not played"
+
+
+async def play(port):
+    """The source: plays the stream over and over until cancelled."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"SOURCE /station HTTP/1.0\r\nAuthorization: Basic c291cmNlOm1pYw==\r\n"  # source:mic
+                 b"Content-Type: audio/mpeg\r\n\r\n")
+    assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
+    try:
+        for begin in range(0, len(STREAM), 8_192):
+            writer.write(STREAM[begin:begin + 8_192])
+            await writer.drain()
+            await asyncio.sleep(0.03)
+    finally:
+        writer.close()
+
+
+def icecast_settings(directory, port, place):
+    owner = "<security><changeowner><user>nobody</user><group>nogroup</group></changeowner></security>" if ROOT else ""
+    (directory / "icecast.xml").write_text(f"""<icecast><location>{place}</location><admin>nobody@localhost</admin>
+      <hostname>localhost</hostname>
+      <limits><clients>400</clients><sources>4</sources><burst-size>65535</burst-size></limits>
+      <authentication><source-password>mic</source-password><admin-user>admin</admin-user>
+        <admin-password>admin</admin-password></authentication>
+      <listen-socket><port>{port}</port><bind-address>127.0.0.1</bind-address></listen-socket>
+      <fileserve>1</fileserve>
+      <paths><basedir>/usr/share/icecast2</basedir><logdir>{directory}</logdir><webroot>/usr/share/icecast2/web</webroot>
+        <adminroot>/usr/share/icecast2/admin</adminroot></paths>
+      <logging><accesslog>access.log</accesslog><errorlog>error.log</errorlog><loglevel>3</loglevel></logging>
+      {owner}</icecast>""")
+
+
+def test_icecast(world, start, tmp_path):
+    port = free_port()
+    icecast_settings(tmp_path, port, "Earth")
+    process = start(["icecast2", "-c", tmp_path / "icecast.xml"])
+    wait_until_connectable(process, port)
+
+    def says_it_is_at(place):
+        return f'"location":"{place}"' in ask("curl", "-sS", f"http://127.0.0.1:{port}/status-json.xsl")
+
+    async def broadcast():
+        playing = asyncio.create_task(play(port))
+        await asyncio.sleep(0.5)
+        threads, _ = await crowd.visit(process, port, Listener())
+        assert threads <= HUBS + HELPERS
+        icecast_settings(tmp_path, port, "Moon")
+        assert await asyncio.to_thread(says_it_is_at, "Earth")
+        process.signal(signal.SIGHUP)
+        await asyncio.to_thread(eventually, lambda: says_it_is_at("Moon"), 20, process.describe)
+        _, staying = await crowd.visit(process, port, Listener(), lingering=10)
+        status = await asyncio.to_thread(process.stop, signal.SIGTERM)
+        for guest in staying:
+            await guest.leave()
+        playing.cancel()
+        await asyncio.gather(playing, return_exceptions=True)
+        return status
+
+    assert asyncio.run(broadcast()) == 0, process.describe()
+    check_report(world, process, 6)
+    log = (tmp_path / "access.log").read_text()
+    assert log.count("GET /station") == 2 * crowd.GUESTS
