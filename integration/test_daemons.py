@@ -2,16 +2,13 @@
 signal to reload, and stopped. The assertions are the same in both worlds."""
 
 import asyncio
-import concurrent.futures
 import signal
 import struct
 
 import crowd
-import ldap3
 import pytest
-from daemons import (NOBODY, ROOT, Fetch, ask, children, crowd_of_many_processes, serve_sizes,  # noqa: F401
-                     tmp_path, unprivileged)
-from world import HELPERS, HUBS, eventually, free_port, kernel_threads, wait_until_connectable
+from daemons import ROOT, ask, tmp_path  # noqa: F401
+from world import HELPERS, HUBS, eventually, free_port, wait_until_connectable
 
 
 def check_report(world, process, fibers):
@@ -153,7 +150,7 @@ class Listener:
         await guest.connect()
         await guest.say(b"GET /station HTTP/1.0\r\nHost: localhost\r\n\r\n")
         head = await guest.reader.readuntil(b"\r\n\r\n")
-        assert head.split(b"\r\n")[0].endswith(b"200 OK"), head
+        assert b" 200 " in head.split(b"\r\n")[0], head
 
     async def finish(self, guest, slow):
         heard = await guest.hear(80_000, slow)
@@ -200,12 +197,11 @@ def test_icecast(world, start, tmp_path):
         return f'"location":"{place}"' in ask("curl", "-sS", f"http://127.0.0.1:{port}/status-json.xsl")
 
     async def broadcast():
+        await asyncio.to_thread(eventually, lambda: says_it_is_at("Earth"), 20, process.describe)
         playing = asyncio.create_task(play(port))
-        await asyncio.sleep(0.5)
         threads, _ = await crowd.visit(process, port, Listener())
         assert threads <= HUBS + HELPERS
         icecast_settings(tmp_path, port, "Moon")
-        assert await asyncio.to_thread(says_it_is_at, "Earth")
         process.signal(signal.SIGHUP)
         await asyncio.to_thread(eventually, lambda: says_it_is_at("Moon"), 20, process.describe)
         _, staying = await crowd.visit(process, port, Listener(), lingering=10)
