@@ -75,7 +75,7 @@ inline Fiber* gate() {
   if constexpr (family_of(call) != Family::lock) {
     if (__builtin_expect(++fiber->calls_in_a_row == 0, 0)) {
       KeepErrno keep;
-      yield_to_others();
+      take_turns();
     }
   }
   // io obeys the switch of what the descriptor is: hooks/io.cc asks.

@@ -17,6 +17,9 @@ namespace {
 constexpr int switches_per_turn = 64;
 // A fiber that yields with nobody ready: the loop is asked for news this often.
 constexpr int yields_per_turn = 16;
+// A new fiber is first in the queue: natively a thread begins at once, beside its maker, and programs have come to count on
+// it. No more than so many in a turn, or threads that do nothing but make threads would keep everybody else out.
+constexpr int new_per_turn = 16;
 
 }  // namespace
 
@@ -48,7 +51,14 @@ void Hub::deliver_inbox() {
     Fiber* next = in_order->next;
     if (in_order->wait) in_order->wait->disarm(*this);
     in_order->hub.store(this, std::memory_order_relaxed);
-    push_ready(*in_order);
+    if (in_order->is_new && new_this_turn_ < new_per_turn) {
+      new_this_turn_++;
+      push_after_new(*in_order);
+      last_new_ = in_order;
+    } else {
+      push_ready(*in_order);
+    }
+    in_order->is_new = false;
     in_order = next;
   }
 }
@@ -102,9 +112,20 @@ void Hub::push_ready(Fiber& fiber) {
   load_.store(load_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
 }
 
+// In front of those who have run before, behind those who have not.
+void Hub::push_after_new(Fiber& fiber) {
+  if (last_new_ ? last_new_ == last_ready_ : !first_ready_) return push_ready(fiber);
+  fiber.state = State::ready;
+  Fiber*& before = last_new_ ? last_new_->next : first_ready_;
+  fiber.next = before;
+  before = &fiber;
+  load_.store(load_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+}
+
 Fiber* Hub::pop_ready() {
   Fiber* fiber = first_ready_;
   if (!fiber) return nullptr;
+  if (fiber == last_new_) last_new_ = nullptr;
   first_ready_ = fiber->next;
   if (!first_ready_) last_ready_ = nullptr;
   fiber->next = nullptr;
@@ -147,6 +168,13 @@ bool Hub::yield(Fiber& fiber) {
   push_ready(fiber);
   leave(fiber);
   return true;
+}
+
+void Hub::let_new_begin(Fiber& fiber) {
+  deliver_inbox();
+  if (!last_new_) return;
+  push_after_new(fiber);
+  leave(fiber);
 }
 
 void Hub::resume(Fiber& fiber) {
@@ -228,6 +256,7 @@ void Hub::run() {
     expire_timers();
     deliver_inbox();
     share_work();
+    new_this_turn_ = 0;
     budget_ = load() > switches_per_turn ? load() : switches_per_turn;
     while (budget_ > 0) {
       Fiber* next = next_ready();
@@ -250,7 +279,7 @@ void Hub::tell_sleep() {
 }
 
 void Hub::forget_in_child() {
-  first_ready_ = last_ready_ = nullptr;
+  first_ready_ = last_ready_ = last_new_ = nullptr;
   inbox_ = nullptr;
   sleeping_ = false;
   load_ = 0;

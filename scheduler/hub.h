@@ -48,6 +48,7 @@ class Hub {
   // --- on the running fiber, in a critical section ---
   void park(Wait& wait);
   bool yield(Fiber& fiber);                  // false: nobody else was ready
+  void let_new_begin(Fiber& fiber);          // those who have never run get their first turn, then fiber goes on
   void leave(Fiber& fiber, After after = {});  // to the next ready fiber or to base_
 
   // --- the owner word, see carrier.h ---
@@ -109,6 +110,7 @@ class Hub {
   friend class Wait;
   void deliver_inbox();
   void push_ready(Fiber& fiber);
+  void push_after_new(Fiber& fiber);
   Fiber* pop_ready();
   Fiber* next_ready();
   void resume(Fiber& fiber);
@@ -120,6 +122,8 @@ class Hub {
   int index_ = 0;
   Fiber* first_ready_ = nullptr;
   Fiber* last_ready_ = nullptr;
+  Fiber* last_new_ = nullptr;  // first_ready_ to here: new ones that go first. Null: there are none
+  int new_this_turn_ = 0;
   std::atomic<Fiber*> inbox_{nullptr};
   struct Closed {
     Closed* next;

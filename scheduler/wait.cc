@@ -149,6 +149,17 @@ bool yield_to_others() {
   return fiber->hub.load(std::memory_order_relaxed)->yield(*fiber);
 }
 
+void take_turns() {
+  Fiber* fiber = current;
+  if (!fiber->has_made_new) {
+    yield_to_others();
+    return;
+  }
+  fiber->has_made_new = false;
+  Critical inside;
+  fiber->hub.load(std::memory_order_relaxed)->let_new_begin(*fiber);
+}
+
 void Hub::wake_local(Wait& wait, Woken how) { wake(*wait.fiber_, wait.epoch_, how); }
 
 void Hub::park(Wait& wait) {
@@ -163,6 +174,7 @@ void Hub::park(Wait& wait) {
   wait.arm(*this);
   fiber.state = State::parked;
   fiber.calls_in_a_row = 0;
+  fiber.has_made_new = false;
   // A signal or a cancellation that came before the epoch was armed has found nobody to wake.
   if (wait.cancellable_ == Cancellable::yes && fiber.is_cancelled())
     wake(fiber, wait.epoch_, Woken::cancelled);

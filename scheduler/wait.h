@@ -95,5 +95,8 @@ void wake_cancelled(Fiber& fiber, bool asynchronous);
 
 // Lets other ready fibers run. False, at once, when there are none.
 bool yield_to_others();
+// After a run of calls that did not park, on a fiber that is on a hub: others have their turn. Only the new ones if it has
+// made some, so that a server that accepts keeps its place in the queue.
+void take_turns();
 
 }  // namespace coro

@@ -27,6 +27,66 @@ TEST(hub, fibers_run_in_the_order_they_were_made) {
   EXPECT_TRUE(std::is_sorted(seen.begin(), seen.end()));
 }
 
+TEST(hub, new_ones_begin_though_their_maker_never_parks) {
+  Notes<int> order;
+  std::deque<Spawned> all;
+  Critical inside;
+  for (int i = 0; i < 3; i++) all.emplace_back([&, i] { order.add(i); });
+  EXPECT_TRUE(current->has_made_new);
+  int calls = 0;
+  for (; ++current->calls_in_a_row; calls++) EXPECT_EQ(0u, order.size());  // as gate() counts
+  EXPECT_LE(calls, 4);
+  take_turns();
+  EXPECT_EQ((std::vector<int>{0, 1, 2}), order.all());
+}
+
+TEST(hub, new_ones_go_before_those_who_have_run_and_their_maker_behind_them) {
+  Notes<std::string> order;
+  auto life = [&](const char* name) {
+    Critical inside;
+    order.add(name);
+    yield_to_others();
+    order.add(name);
+  };
+  Critical inside;
+  Spawned old([&] { life("old"); });
+  take_turns();
+  Spawned fresh([&] { life("new"); });
+  take_turns();
+  order.add("maker");
+  fresh.join(), old.join();
+  EXPECT_EQ((std::vector<std::string>{"old", "new", "maker", "old", "new"}), order.all());
+}
+
+// Each makes the next, for ever, or until it is told to stop.
+struct Chain {
+  std::atomic<bool> stop{false}, ended{false};
+  std::atomic<int> links{0};
+  void grow() {
+    FiberSpec spec;
+    spec.stack_size = testing_stack();
+    spec.detached = true;
+    spec.argument = this;
+    spec.start = [](void* chain) -> void* {
+      static_cast<Chain*>(chain)->grow();
+      return nullptr;
+    };
+    if (stop || links++ == 100'000)
+      ended = true;
+    else
+      make_fiber(spec, nullptr);
+  }
+};
+
+TEST(hub, a_chain_of_new_ones_keeps_nobody_out) {
+  Chain chain;
+  chain.grow();
+  for (int i = 0; i < 10; i++) yield_to_others();
+  chain.stop = true;
+  EXPECT_TRUE(soon([&] { return chain.ended.load(); }));
+  EXPECT_LT(chain.links, 100'000);
+}
+
 TEST(hub, a_yield_lets_the_others_run_and_comes_back) {
   Notes<int> order;
   auto life = [&](int number) {
