@@ -300,8 +300,8 @@ void Loop::set_ways(Slot& slot, int fd, uint8_t ways) {
   slot.in_kernel = true;
   if (!slot.starting) {
     slot.starting = true;
-    slot.next_starting = starting_;
-    starting_ = &slot;
+    slot.next_starting = starting_.load(std::memory_order_relaxed);
+    starting_.store(&slot, std::memory_order_relaxed);
   }
   ev_io_set(&slot.watcher, fd, to_libev(ways));
   ev.ev_io_start(loop_, &slot.watcher);
@@ -358,8 +358,8 @@ void Loop::forget_from_afar(int fd) {
 }
 
 void Loop::drop_dead_starts() {
-  while (Slot* slot = starting_) {
-    starting_ = slot->next_starting;
+  while (Slot* slot = starting_.load(std::memory_order_relaxed)) {
+    starting_.store(slot->next_starting, std::memory_order_relaxed);
     slot->starting = false;
     if (slot->ways && sys::call(SYS_fcntl, slot->watcher.fd, F_GETFD) == -EBADF) let_go(*slot);
   }
@@ -426,6 +426,8 @@ void Loop::turn(bool block, int64_t due) {
 }
 
 bool Loop::has_events() {
+  // The kernel cannot tell of what it has not been told: a turn has to come first.
+  if (starting_.load(std::memory_order_relaxed)) return true;
   pollfd one{epoll_, POLLIN, 0};
   timespec none{};
   // Another backend has no descriptor to ask: assume that there is news.

@@ -37,6 +37,7 @@ add_hook_test(file PARKS read)
 add_hook_test(file_lock PARKS flock fcntl)
 # inside libc, past every symbol: the backstop or a hand-off carries it
 add_hook_test(stdio)
+add_hook_test(stuck PARKS read poll select epoll_wait)
 add_hook_test(descriptor_eintr PARKS read readv preadv2 write writev)
 
 # waiting
