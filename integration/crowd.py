@@ -7,6 +7,7 @@ What the guests say is a conversation: arrive(guest) and finish(guest, slow).
 """
 
 import asyncio
+import base64
 import functools
 import hashlib
 import random
@@ -28,6 +29,13 @@ def size_of(number):
 @functools.lru_cache(maxsize=None)
 def payload(size):
     return random.Random(size).randbytes(size)
+
+
+@functools.lru_cache(maxsize=None)
+def text(size):
+    """As much text, in lines of 76 characters."""
+    words = base64.encodebytes(payload(size))[:size - 1]
+    return words + b"\n"
 
 
 def checksum(data):
@@ -90,6 +98,17 @@ class Echo:
 
     async def finish(self, guest, slow):
         await guest.exchange(guest.payload, slow)
+
+
+class Lines(Echo):
+    """An echo server for lines: what is said is text, and none of its bytes is 0."""
+
+    async def arrive(self, guest):
+        await guest.connect()
+        await guest.exchange(HELLO + b"\n")
+
+    async def finish(self, guest, slow):
+        await guest.exchange(text(len(guest.payload)), slow)
 
 
 class TlsEcho(Echo):

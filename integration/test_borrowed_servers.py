@@ -14,7 +14,7 @@ from typing import Callable
 
 import crowd
 import pytest
-from world import HELPERS, HUBS, free_port, program, python, wait_until_connectable
+from world import HELPERS, HERE, HUBS, free_port, program, python, wait_until_connectable
 
 
 @dataclass
@@ -26,6 +26,7 @@ class Server:
     status: int
     lingering: int = 10  # guests still there when the signal comes
     says: str = ""  # among its last words
+    stdio: bool = False  # waits inside libc, where only the backstop sees it
 
 
 # ---- how to start each ----
@@ -117,6 +118,12 @@ SERVERS = {
     "std::thread": Server(built("echo_cc", "thread"), plain(crowd.Echo), signal.SIGTERM, 0, says=TOTAL),
     "std::jthread": Server(built("echo_cc", "jthread"), plain(crowd.Echo), signal.SIGTERM, 0, says=TOTAL),
     "std::async": Server(built("echo_cc", "async"), plain(crowd.Echo), signal.SIGTERM, 0, says=TOTAL),
+    "stdio": Server(built("echo_stdio"), plain(crowd.Lines), signal.SIGTERM, 0, stdio=True),
+    "Ruby": Server(says_its_port(["ruby", HERE / "servers/echo_ruby.rb"]), plain(crowd.Echo), signal.SIGTERM, 0),
+    "WEBrick": Server(
+        says_its_port(["ruby", HERE / "servers/webrick.rb"]), plain(crowd.HttpEcho), signal.SIGINT, 0, lingering=0),
+    "Perl": Server(says_its_port(["perl", HERE / "servers/echo_perl.pl"]), plain(crowd.Echo), signal.SIGTERM, 0,
+                   lingering=0),
     "Rust": Server(built("echo_rs"), plain(crowd.Echo), signal.SIGTERM, -signal.SIGTERM),
 }
 
