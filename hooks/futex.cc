@@ -27,6 +27,7 @@ struct Operation {
   long more;                // val2: the same argument, as a count
   uint32_t* second;         // uaddr2
   uint32_t third;           // val3
+  bool trapped = false;     // see wait_watching()
 };
 
 Operation decode(const long* a) {
@@ -39,7 +40,8 @@ Operation decode(const long* a) {
           reinterpret_cast<const timespec*>(a[3]),
           a[3],
           reinterpret_cast<uint32_t*>(a[4]),
-          static_cast<uint32_t>(a[5])};
+          static_cast<uint32_t>(a[5]),
+          false};
 }
 
 long ask_kernel(const long* a) { return real.syscall(SYS_futex, a[0], a[1], a[2], a[3], a[4], a[5]); }
@@ -77,6 +79,36 @@ long wait_away(Fiber* fiber, Operation& op, const long* a) {
   return attempt_then_block(Call::syscall, fiber, Cancellable::no, attempt, is_answer, [&] { return ask_kernel(a); });
 }
 
+// A wait that came in past the hooks. Whoever ends it does so past them too: on a carrier that call traps and finds us,
+// on a helper or a foreign kernel thread it goes to the kernel alone. So the word is looked at from time to time, and
+// who has waited for long waits in the kernel, on a helper. An end too early is allowed (futex(2)).
+long wait_watching(Fiber* fiber, Operation& op, const long* a) {
+  uint32_t bits = op.command == FUTEX_WAIT ? FUTEX_BITSET_MATCH_ANY : op.third;
+  Deadline deadline = deadline_of(op);
+  constexpr int64_t first_look = 2'000'000, last_look = 500'000'000;
+  for (int64_t pause = first_look; pause <= last_look; pause *= 2) {
+    Deadline look = Deadline::in(pause);
+    bool ends = !deadline.is_never() && deadline.left() <= pause;
+    Woken woken;
+    {
+      Wait wait(to_reason(Call::syscall), Cancellable::no);
+      if (!wait.enqueue(op.word, bits, 0, still_same, &op)) return pause == first_look ? failed(EAGAIN) : 0;
+      wait.until(ends ? deadline : look);
+      woken = wait.park();
+    }
+    switch (settle_wait(woken, fiber, op.time ? Rule::interrupts : Rule::restarts)) {
+      case Outcome::ready: return 0;
+      case Outcome::timed_out:
+        if (ends) return failed(ETIMEDOUT);
+        break;
+      case Outcome::interrupted: return failed(EINTR);
+      default: break;
+    }
+  }
+  if (op.time && op.command == FUTEX_WAIT) return 0;  // its time is relative: the caller reckons anew
+  return wait_away(fiber, op, a);
+}
+
 long wait_parked(Fiber* fiber, Operation& op) {
   uint32_t bits = op.command == FUTEX_WAIT ? FUTEX_BITSET_MATCH_ANY : op.third;
   Deadline deadline = deadline_of(op);
@@ -106,7 +138,7 @@ long wait_for(Fiber* fiber, Operation& op, const long* a) {
   if (no_bits || !is_good(op.word) || !is_good(op.time)) return ask_kernel(a);
   if (!still_same(&op)) return failed(EAGAIN);
   if (!op.is_private && !is_private_mapping(op.word)) return wait_away(fiber, op, a);
-  return wait_parked(fiber, op);
+  return op.trapped ? wait_watching(fiber, op, a) : wait_parked(fiber, op);
 }
 
 // --- FUTEX_WAKE, FUTEX_WAKE_BITSET ---
@@ -125,6 +157,13 @@ long wake_for(const Operation& op, const long* a) {
   uint32_t bits = op.command == FUTEX_WAKE ? FUTEX_BITSET_MATCH_ANY : op.third;
   if (bits == 0 || op.realtime || !is_good(op.word)) return ask_kernel(a);
   KeepErrno keep;
+  if (op.trapped) {
+    // Perhaps by libc's own unlock, on behalf of a lock that fibers wait for in the lock hooks' queue and kernel threads
+    // in the kernel: one of each kind, as the hooks do it.
+    long others = ask_kernel(a);
+    long woken = wake_parked(op.word, static_cast<int>(op.value) < 1 ? 1 : static_cast<int>(op.value), bits);
+    return others < 0 ? woken : others + woken < op.value ? others + woken : op.value;
+  }
   return wake(op.word, op.is_private, op.value, bits);
 }
 
@@ -201,8 +240,9 @@ long other(const Operation& op, const long* a) {
 
 }  // namespace
 
-long futex(Fiber* fiber, const long* a) {
-  Operation op = decode(a);
+namespace {
+
+long act(Fiber* fiber, Operation op, const long* a) {
   switch (op.command) {
     case FUTEX_WAIT:
     case FUTEX_WAIT_BITSET: return fiber ? wait_for(fiber, op, a) : ask_kernel(a);
@@ -213,6 +253,16 @@ long futex(Fiber* fiber, const long* a) {
     case FUTEX_WAKE_OP: return wake_op_for(op, a);
     default: return other(op, a);
   }
+}
+
+}  // namespace
+
+long futex(Fiber* fiber, const long* a) { return act(fiber, decode(a), a); }
+
+long futex_trapped(Fiber* fiber, const long* a) {
+  Operation op = decode(a);
+  op.trapped = true;
+  return act(on_hub() ? fiber : nullptr, op, a);
 }
 
 }  // namespace coro

@@ -11,4 +11,7 @@ namespace coro {
 // its wakes reach fibers too.
 long futex(Fiber* fiber, const long* a);
 
+// As futex(), for calls of libc's inside and of others that do not come through syscall(2).
+long futex_trapped(Fiber* fiber, const long* a);
+
 }  // namespace coro

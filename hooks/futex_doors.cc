@@ -33,6 +33,7 @@ DOOR(fsync) DOOR(fdatasync) DOOR(msync) DOOR(sync) DOOR(syncfs) DOOR(sync_file_r
 DOOR(pthread_exit) DOOR(_exit) DOOR(fork) DOOR(wait4) DOOR(waitid) DOOR(execve) DOOR(execveat)
 DOOR(prctl) DOOR(getcpu) DOOR(getpriority) DOOR(setpriority) DOOR(sched_getaffinity) DOOR(sched_setaffinity)
 DOOR(sched_getscheduler) DOOR(sched_setscheduler) DOOR(sched_getparam) DOOR(sched_setparam)
+DOOR(capset) DOOR(personality) DOOR(setns) DOOR(unshare)
 DOOR(sigprocmask) DOOR(sigpending) DOOR(sigsuspend) DOOR(sigtimedwait) DOOR(sigaltstack)
 #undef DOOR
 
@@ -251,6 +252,10 @@ long enter_by_number(long number, const long* a) {
     case SYS_fork: return door_fork();
     case SYS_execve: return enter(door_execve, a);
     case SYS_execveat: return enter(door_execveat, a);
+    case SYS_capset: return enter(door_capset, a);
+    case SYS_personality: return enter(door_personality, a);
+    case SYS_setns: return enter(door_setns, a);
+    case SYS_unshare: return enter(door_unshare, a);
     case SYS_wait4: return enter(door_wait4, a);
     case SYS_waitid: return a[4] ? call_away(number, a) : enter(door_waitid, a);
     case SYS_futex_waitv:
@@ -268,6 +273,13 @@ long enter_by_number(long number, const long* a) {
 }
 
 }  // namespace
+
+// A call that came in past the hooks. A fiber.
+long enter_trapped(long number, const long* a) {
+  if (number == SYS_futex) return futex_trapped(current, a);
+  if (number == SYS_vfork) return door_fork();
+  return enter_by_number(number, a);
+}
 
 // syscall(2): as the call of that number. Takes six arguments, whatever the caller passed: on x86-64 that is harmless.
 HOOK(long, syscall, (long number, long a, long b, long c, long d, long e, long f)) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// fork and its kin, and the exits that run no handlers. libc's own fork does the work, in place, on the fiber's stack:
-// the child's only thread is that fiber. All that is ours hangs on fork handlers, not on the hooks, so that forks inside
-// libc (daemon, forkpty) are covered too.
+// fork and its kin, and the exits that run no handlers. libc's own fork does the work, on the fiber's stack: the child's
+// only thread is that fiber. Where the carrier has the backstop's filter, the fiber is on a clean helper meanwhile. All
+// else that is ours hangs on fork handlers, not on the hooks, so that forks inside libc (daemon, forkpty) are covered too.
 //  - The child inherits the kernel's signal mask: the carrier's becomes the fiber's for the fork;
 //  - between our prepare handler and our parent or child handler only libc itself runs: nothing parks, no handler;
 //  - what other kernel threads were doing is undone in the child by restart_engine_in_child(), before any handler of
@@ -13,18 +13,24 @@
 
 #include "hooks/fd_table.h"
 #include "hooks/hook.h"
+#include "hooks/identity.h"
 #include "hooks/signals.h"
 #include "hooks/thread.h"
+#include "scheduler/carrier.h"
+#include "scheduler/offload.h"
 #include "scheduler/sys.h"
 
 namespace coro {
 namespace {
 
+Identity wanted_in_child;  // of the forking fiber, whose helper has that of others
+
 void before_fork() {
   Fiber* fiber = current;
   if (!fiber) return;
   Critical::enter(fiber);
-  sys::set_signal_mask(fiber->blocked);
+  if (away_on(*fiber)) wanted_in_child = identity_of(*fiber);
+  sys::set_exact_signal_mask(fiber->blocked);
   hold_engine();
 }
 
@@ -51,10 +57,12 @@ void after_fork_in_child() {
   Fiber* fiber = current;
   if (!fiber) return;
   release_engine();
+  bool was_away = away_on(*fiber);
   restart_engine_in_child();
   close_child_handles();
   forget_signals_in_child(fiber);
-  apply_traits_in_child(*fiber);
+  if (was_away) assume_identity(wanted_in_child);
+  apply_traits_in_child(*fiber, was_away);
   leave_critical(fiber);
 }
 
@@ -67,30 +75,40 @@ void standard_descriptors_died() {
 
 void watch_forks() { pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child); }
 
+namespace {
+
+template <Call call, class Make>
+auto make_process(Make make) {
+  gate<call>();
+  Away away(to_reason(call), Helpers::clean);
+  return is_filtered_here() ? static_cast<int>(failed(EAGAIN)) : make();
+}
+
+}  // namespace
+
 // fork(2): the child has one fiber, the caller, and can make new ones.
 HOOK(pid_t, fork, (void)) {
-  gate<Call::fork>();
-  return real.fork();
+  return make_process<Call::fork>([] { return real.fork(); });
 }
 HOOK_ALIAS(__fork, fork);
 
 // _Fork(3): as fork, without handlers of the program's.
 HOOK(pid_t, _Fork, (void)) {
-  gate<Call::_Fork>();
-  before_fork();
-  pid_t pid = real._Fork();
-  if (pid == 0)
-    after_fork_in_child();
-  else
-    after_fork_in_parent();
-  return pid;
+  return make_process<Call::_Fork>([] {
+    before_fork();
+    pid_t pid = real._Fork();
+    if (pid == 0)
+      after_fork_in_child();
+    else
+      after_fork_in_parent();
+    return pid;
+  });
 }
 
 namespace {
 
 pid_t fork_for_vfork() {
-  gate<Call::vfork>();
-  return real.fork();
+  return make_process<Call::vfork>([] { return real.fork(); });
 }
 
 extern "C" __attribute__((used, visibility("hidden"))) pid_t (*coro_vfork_target())() {
@@ -115,16 +133,14 @@ HOOK_ALIAS(__vfork, vfork);
 
 // daemon(3): as libc.
 HOOK(int, daemon, (int nochdir, int noclose)) {
-  gate<Call::daemon>();
-  int result = real.daemon(nochdir, noclose);
+  int result = make_process<Call::daemon>([&] { return real.daemon(nochdir, noclose); });
   if (result == 0 && !noclose) standard_descriptors_died();
   return result;
 }
 
 // forkpty(3): as libc.
 HOOK(int, forkpty, (int* master, char* name, const termios* mode, const winsize* size)) {
-  gate<Call::forkpty>();
-  int result = real.forkpty(master, name, mode, size);
+  int result = make_process<Call::forkpty>([&] { return real.forkpty(master, name, mode, size); });
   if (result == 0) standard_descriptors_died();
   return result;
 }

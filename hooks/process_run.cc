@@ -4,24 +4,41 @@
 // critical section: a handler that jumped out would leave the carrier with the wrong one. Handled signals become
 // default in exec, by the kernel; our descriptors are close-on-exec. This holds whatever CORO_PATCH says: the mask is
 // virtual all the same.
-//  - exec and spawn run in place: the pause until the new program has started is short;
+//  - where the carrier has the backstop's filter, which the program would inherit, all of them run on a helper; else exec
+//    and spawn run in place: the pause until the new program has started is short;
 //  - system and pclose wait for the child on a helper, in libc, with its rules for SIGINT, SIGQUIT, SIGCHLD and
 //    cancellation.
 #include <stdarg.h>
 
 #include "hooks/fd_table.h"
 #include "hooks/hook.h"
+#include "hooks/identity.h"
 #include "hooks/signals.h"
+#include "scheduler/carrier.h"
 #include "scheduler/offload.h"
 
 namespace coro {
 namespace {
 
-template <Call call, class Run>
-auto run_with_own_mask(Run run) {
+// On a clean helper, which the new program finds as the fiber's own kernel thread would be. `failed`: what to return when
+// there is none; errno says EAGAIN.
+template <class Run, class Result>
+Result run_away(Call call, Fiber* fiber, Run run, Result failed) {
+  Away away(to_reason(call), Helpers::clean);
+  if (is_filtered_here()) {
+    errno = EAGAIN;
+    return failed;
+  }
+  assume_identity_on_helper(*fiber);
+  return run();
+}
+
+template <Call call, class Run, class Result = int>
+auto run_with_own_mask(Run run, Result failed = -1) {
   gate<call>();
   Fiber* fiber = on_hub();
   if (!fiber) return run();
+  if (is_filtered_here()) return run_away(call, fiber, run, failed);
   Critical inside;
   KernelMask mask(fiber);
   return run();
@@ -108,7 +125,7 @@ HOOK(int, posix_spawn, (pid_t* pid, const char* path, const posix_spawn_file_act
                         char* const environment[])) {
   return run_with_own_mask<Call::posix_spawn>([&] {
     return real.posix_spawn(pid, path, actions, attributes, arguments, environment);
-  });
+  }, EAGAIN);
 }
 
 HOOK(int, posix_spawnp, (pid_t* pid, const char* file, const posix_spawn_file_actions_t* actions,
@@ -116,12 +133,12 @@ HOOK(int, posix_spawnp, (pid_t* pid, const char* file, const posix_spawn_file_ac
                          char* const environment[])) {
   return run_with_own_mask<Call::posix_spawnp>([&] {
     return real.posix_spawnp(pid, file, actions, attributes, arguments, environment);
-  });
+  }, EAGAIN);
 }
 
 // popen(3): as libc.
 HOOK(FILE*, popen, (const char* command, const char* mode)) {
-  return run_with_own_mask<Call::popen>([&] { return real.popen(command, mode); });
+  return run_with_own_mask<Call::popen>([&] { return real.popen(command, mode); }, static_cast<FILE*>(nullptr));
 }
 
 // pclose(3): parks until the child has ended.
@@ -135,9 +152,13 @@ HOOK(int, pclose, (FILE * stream)) {
 
 // system(3): parks until the command has ended.
 HOOK(int, system, (const char* command)) {
-  if (!gate<Call::system>()) return real.system(command);
+  Fiber* fiber = gate<Call::system>();
+  if (!fiber && !is_filtered_here()) return real.system(command);
+  auto run = [&] { return real.system(command); };
   Away away(to_reason(Call::system));
-  return real.system(command);
+  if (is_filtered_here()) return run_away(Call::system, current, run, -1);
+  if (!on_hub()) assume_identity_on_helper(*current);
+  return run();
 }
 
 }  // namespace coro

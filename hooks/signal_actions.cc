@@ -4,6 +4,7 @@
 #include "hooks/hook.h"
 #include "hooks/signal_table.h"
 #include "hooks/signals.h"
+#include "hooks/trap.h"
 
 namespace coro {
 namespace {
@@ -14,6 +15,7 @@ struct sigaction actions[signal_count + 1];  // as the program set them
 
 void set_default_action(int signal) {
   actions[signal].sa_handler = SIG_DFL;
+  if (signal == SIGSYS && backstop_runs()) return;
   struct sigaction plain {};
   real.sigaction(signal, &plain, nullptr);
 }
@@ -31,6 +33,7 @@ int install_action(int signal, const struct sigaction& action) {
   }
   struct sigaction before = actions[signal];
   actions[signal] = action;
+  if (signal == SIGSYS && backstop_runs()) return 0;
   if (real.sigaction(signal, &ours, nullptr) < 0) {
     actions[signal] = before;
     return -1;
@@ -48,6 +51,7 @@ void adopt_signals(const stack_t& alternate) {
     if (signal == 32 || signal == 33) continue;  // libc's own
     struct sigaction present;
     if (real.sigaction(signal, nullptr, &present) < 0) continue;
+    if (signal == SIGSYS && backstop_runs()) present = sigsys_before_backstop();
     actions[signal] = present;
     if (has_handler(signal)) install_action(signal, present);
   }

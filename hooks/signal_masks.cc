@@ -66,7 +66,7 @@ void fiber_ended(Fiber& fiber) {
 void set_blocked(Fiber& fiber, uint64_t mask) {
   mask &= ~never_blocked;
   fiber.blocked = mask;
-  if (away_on(fiber)) sys::set_signal_mask(mask);
+  if (away_on(fiber)) sys::set_exact_signal_mask(mask);
   if (fiber.counted != mask) {
     Critical::enter(current);
     recount(fiber, mask, 0);
@@ -86,7 +86,7 @@ void recount_in_child(Fiber& survivor) {
 KernelMask::KernelMask(const Fiber* fiber) {
   if (!fiber || !fiber->hub.load(std::memory_order_relaxed)) return;
   set_ = true;
-  sys::set_signal_mask(fiber->blocked);
+  sys::set_exact_signal_mask(fiber->blocked);
 }
 
 KernelMask::~KernelMask() {

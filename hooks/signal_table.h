@@ -29,7 +29,7 @@ inline bool has_handler(int signal) {
 }
 
 // The kernel's mask in our trampoline. All but libc's own two: setuid's broadcast must reach a kernel thread there, too.
-constexpr uint64_t closed_mask = ~(bit_of(32) | bit_of(33));
+constexpr uint64_t closed_mask = ~(bit_of(32) | bit_of(33) | bit_of(SIGSYS));  // see sys::set_signal_mask
 
 int install_action(int signal, const struct sigaction& action);  // -1 and errno, as sigaction(2)
 void set_default_action(int signal);

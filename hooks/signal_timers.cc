@@ -9,6 +9,8 @@
 #include "hooks/signal_calls.h"
 #include "hooks/signals.h"
 #include "hooks/thread.h"
+#include "scheduler/carrier.h"
+#include "scheduler/offload.h"
 #include "scheduler/sys.h"
 
 namespace coro {
@@ -58,11 +60,22 @@ void forget_timers_in_child() {
   for (int i = 0; i < timers_used.load(); i++) timers[i].timer = -1;
 }
 
+namespace {
+
+// libc makes a thread for it: see hooks/process_threads.cc.
+int create_with_thread(clockid_t clock, sigevent* event, timer_t* timer) {
+  Away away(to_reason(Call::timer_create), Helpers::clean);
+  return is_filtered_here() ? static_cast<int>(failed(EAGAIN)) : real.timer_create(clock, event, timer);
+}
+
+}  // namespace
+
 // timer_create(2): SIGEV_THREAD_ID takes a fiber's tid as gettid(2) tells it.
 HOOK(int, timer_create, (clockid_t clock, sigevent* event, timer_t* timer)) {
   Fiber* fiber = virtual_gate<Call::timer_create>();
   bool names = fiber && event && event->sigev_notify == SIGEV_THREAD_ID;
   Fiber* target = names ? fiber_with_tid(event->_sigev_un._tid) : nullptr;
+  if (event && event->sigev_notify == SIGEV_THREAD) return create_with_thread(clock, event, timer);
   if (!target) return real.timer_create(clock, event, timer);
   Critical inside;
   ForFiber* place = reserve(*target);

@@ -20,6 +20,7 @@
 #include "hooks/retry.h"
 #include "hooks/signal_table.h"
 #include "scheduler/carrier.h"
+#include "hooks/trap.h"
 #include "scheduler/offload.h"
 #include "scheduler/sys.h"
 #include "scheduler/thread_block.h"
@@ -54,7 +55,7 @@ bool wants_alternate_stack(const Fiber& fiber, const struct sigaction& action) {
 // What of the kernel's mask the program's code on this fiber is to run with.
 void open_kernel_mask(Fiber& fiber) {
   if (away_on(fiber))
-    sys::set_signal_mask(fiber.blocked);
+    sys::set_exact_signal_mask(fiber.blocked);
   else
     fiber.carrier->wear(0);
 }
@@ -246,6 +247,18 @@ extern "C" void coro_trampoline(int signal, siginfo_t* info, void* raw) {
   if (!self->critical.load(std::memory_order_relaxed)) run_handlers(self, true);
   mend_frame(*self, context, kernel_stack, sys::gettid() != kernel_thread);
   errno = saved;
+}
+
+void forward_signal(int signal, siginfo_t* info, void* context) {
+  if (has_handler(signal)) {
+    sys::set_signal_mask(closed_mask);
+    coro_trampoline(signal, info, context);
+    return;
+  }
+  if (action_of(signal).sa_handler == SIG_IGN && info->si_code <= 0) return;
+  struct sigaction plain {};
+  real.sigaction(signal, &plain, nullptr);
+  default_action(signal);
 }
 
 void forget_signals_in_child(Fiber* survivor) {

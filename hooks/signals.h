@@ -62,6 +62,9 @@ class KernelMask {
   bool set_ = false;
 };
 
+// A signal that came to another handler of ours and is the program's. From that handler.
+void forward_signal(int signal, siginfo_t* info, void* context);
+
 // In a fork's child, on the forking fiber: drops what was pending for others.
 void forget_signals_in_child(Fiber* survivor);
 

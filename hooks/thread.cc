@@ -12,6 +12,7 @@
 
 #include "hooks/signal_table.h"
 #include "hooks/signals.h"
+#include "hooks/trap.h"
 #include "preload/self.h"
 #include "scheduler/check.h"
 #include "scheduler/sys.h"
@@ -51,6 +52,7 @@ bool may_make_fibers() {
   config.stack_pool = options().stack_pool;
   config.offload_threads = options().offload_threads;
   config.create_thread = real.pthread_create;
+  config.join_thread = real.pthread_join;
   config.exit_process = exit;
   bool signals = options().patch.covers(Switch::signal);
   config.deliver_signals = deliver_signals_here;
@@ -61,6 +63,7 @@ bool may_make_fibers() {
   config.is_traced = options().trace.any() ? is_traced_call : nullptr;
   stack_t mains_alternate{};
   real.sigaltstack(nullptr, &mains_alternate);
+  config.load_filter = start_backstop();
   if (const char* trouble_text = start_engine(config)) {
     refused = true;
     trouble({"threads stay kernel threads: ", trouble_text});

@@ -27,8 +27,9 @@ void adopt_traits();
 // What a thread made now inherits.
 Traits traits_of_caller();
 
-// The forking fiber is the child's first thread: what was only remembered for it is set in the kernel.
-void apply_traits_in_child(Fiber& fiber);
+// The forking fiber is the child's first thread: what was only remembered for it is set in the kernel. was_away: it was
+// forked by another kernel thread than its own.
+void apply_traits_in_child(Fiber& fiber, bool was_away);
 
 // The fiber that a call by number means: 0 is the caller. Null: the number is the kernel's business.
 Fiber* meant(pid_t number);

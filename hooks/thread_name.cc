@@ -6,6 +6,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
+#include "hooks/identity.h"
 #include "hooks/thread.h"
 #include "scheduler/sys.h"
 #include "scheduler/thread_block.h"
@@ -106,9 +107,9 @@ Traits traits_of_caller() {
   return traits;
 }
 
-void apply_traits_in_child(Fiber& fiber) {
+void apply_traits_in_child(Fiber& fiber, bool was_away) {
+  if (!fiber.is_main || was_away) set_kernel_name(fiber.traits.name);
   if (fiber.is_main) return;
-  set_kernel_name(fiber.traits.name);
   set_kernel_schedule(fiber.traits, adopted);
 }
 
@@ -135,8 +136,11 @@ HOOK(int, pthread_getname_np, (pthread_t id, char* name, size_t size)) {
 // prctl(2): PR_SET_NAME and PR_GET_NAME are the fiber's; the rest as libc.
 HOOK(int, prctl, (int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)) {
   Fiber* self = current;
-  if (!self || (option != PR_SET_NAME && option != PR_GET_NAME))
-    return real.prctl(option, static_cast<long>(a), static_cast<long>(b), static_cast<long>(c), static_cast<long>(d), 0, 0);
+  if (!self || (option != PR_SET_NAME && option != PR_GET_NAME)) {
+    int result = real.prctl(option, static_cast<long>(a), static_cast<long>(b), static_cast<long>(c), static_cast<long>(d), 0, 0);
+    if (result >= 0) note_prctl(option, a, b, c, d);
+    return result;
+  }
   if (option == PR_SET_NAME) {
     int error = set_name(*self, reinterpret_cast<const char*>(a));
     return error ? static_cast<int>(failed(error)) : 0;

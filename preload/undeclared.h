@@ -8,6 +8,9 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <poll.h>
+#include <aio.h>
+#include <linux/capability.h>
+#include <mqueue.h>
 #include <pthread.h>
 #include <pty.h>
 #include <sched.h>
@@ -22,6 +25,7 @@
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/select.h>
@@ -32,7 +36,9 @@
 #include <sys/wait.h>
 #include <termios.h>
 #include <threads.h>
+#include <time.h>
 #include <unistd.h>
+#include <wordexp.h>
 
 extern "C" {
 ssize_t __recv_chk(int, void*, size_t, size_t, int);
@@ -47,4 +53,5 @@ int __open_2(const char*, int);
 int __open64_2(const char*, int);
 int __openat_2(int, const char*, int);
 int __openat64_2(int, const char*, int);
+int capset(cap_user_header_t, const cap_user_data_t);
 }

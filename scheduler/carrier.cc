@@ -10,6 +10,7 @@
 #include "scheduler/memory.h"
 #include "scheduler/setxid.h"
 #include "scheduler/spinlock.h"
+#include "scheduler/supervisor.h"
 #include "scheduler/sys.h"
 #include "scheduler/thread_block.h"
 
@@ -19,6 +20,7 @@ namespace {
 Spinlock lock;
 Carrier* idle = nullptr;
 Carrier* all = nullptr;
+Carrier* gone = nullptr;  // to be joined
 constexpr int idle_seconds = 10;
 
 Carrier* new_carrier() {
@@ -77,14 +79,26 @@ void carry_hubs(Carrier& carrier, bool may_go) {
   }
 }
 
+// With a filter the kernel thread ends without libc: on its way out libc blocks every signal, and if it then had to wait
+// for a lock (FUTEX_WAIT, which traps) the kernel would end the process. Nothing of the program's was ever kept here.
 void* run_carrier(void* argument) {
   auto& carrier = *static_cast<Carrier*>(argument);
   carrier.base.thread_block = this_thread_block();
   carrier.tid = sys::gettid();
-  FaultStack fault_stack;
-  carry_hubs(carrier, true);
-  drop(carrier);
+  {
+    FaultStack fault_stack;
+    load_filter(carrier);
+    carry_hubs(carrier, true);
+  }
   count_kernel_thread(-1);
+  bool has_filter = carrier.has_filter;
+  {
+    Locked hold(lock);
+    carrier.next = gone;
+    gone = &carrier;
+  }
+  call_supervisor();
+  if (has_filter) sys::call(SYS_exit, 0);
   return nullptr;
 }
 
@@ -135,11 +149,9 @@ const char* give_to_carrier(Hub& hub) {
   carrier->given = &hub;
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
-  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
   pthread_attr_setstacksize(&attributes, 128 << 10);
-  pthread_t id;
   uint64_t mask = sys::set_signal_mask(~uint64_t{0});
-  int failed = engine_config().create_thread(&id, &attributes, run_carrier, carrier);
+  int failed = engine_config().create_thread(&carrier->thread, &attributes, run_carrier, carrier);
   sys::set_signal_mask(mask);
   pthread_attr_destroy(&attributes);
   if (!failed) {
@@ -178,7 +190,31 @@ void tell_carriers_mask() {
 
 void forget_carriers_in_child() {
   lock.reset();
-  idle = all = nullptr;
+  idle = all = gone = nullptr;
+}
+
+void load_filter(Carrier& carrier) {
+  if (carrier.has_filter || !engine_config().load_filter || !supervisor_runs()) return;
+  carrier.has_filter = engine_config().load_filter();
+}
+
+bool is_filtered_here() {
+  Fiber* fiber = current;
+  return fiber && !fiber->helper_tid.load(std::memory_order_relaxed) && fiber->carrier->has_filter;
+}
+
+void bury_carriers() {
+  Carrier* dead;
+  {
+    Locked hold(lock);
+    dead = gone;
+    gone = nullptr;
+  }
+  while (Carrier* carrier = dead) {
+    dead = carrier->next;
+    engine_config().join_thread(carrier->thread, nullptr);
+    drop(*carrier);
+  }
 }
 
 namespace {

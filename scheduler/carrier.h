@@ -23,6 +23,8 @@ struct Carrier {
   std::atomic<uint64_t> mask{~uint64_t{0}};  // the kernel's signal mask of it, as we set it
   uint32_t work = 0;  // futex: bumped when a hub is given
   std::atomic<Hub*> given{nullptr};
+  pthread_t thread{};       // of those that the engine made
+  bool has_filter = false;  // the backstop's; what is made or executed here would inherit it
   Carrier* next = nullptr;  // in the list of idle carriers
   Carrier* next_of_all = nullptr;
 
@@ -45,6 +47,16 @@ void tell_carriers_mask();
 void hear_mask(Carrier& carrier, void* context);
 
 void forget_carriers_in_child();
+
+// Loads the backstop's filter for the calling kernel thread, which `carrier` stands for, unless it has it. Only when the
+// supervisor runs, which makes all kernel threads from then on.
+void load_filter(Carrier& carrier);
+
+// Whether processes started here would inherit the filter. Any thread.
+bool is_filtered_here();
+
+// The supervisor: takes the stacks of carriers that have gone.
+void bury_carriers();
 
 // The fiber lost its hub while it was out: leaves its kernel thread and comes back as a ready fiber. Parks.
 void rejoin(Fiber& fiber);

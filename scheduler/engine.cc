@@ -31,6 +31,7 @@ Fiber first_fiber;
 Fiber* main_ = nullptr;
 bool base_is_intact = true;  // in a fork's child: hub 0 was lent to the fiber that forked
 int hubs_in_parent = 0;
+constexpr uint64_t sigsys_bit = uint64_t{1} << 30;
 std::atomic<uint64_t> carrier_mask_{0};
 std::atomic<int> kernel_threads{1}, kernel_threads_most{1};
 
@@ -68,11 +69,12 @@ const char* start_engine(const EngineConfig& config) {
   if (const char* trouble = give_base(*hubs[0], run_hub)) return trouble;
   hubs_open = 1;
   main_ = &first_fiber;
-  carrier_mask_ = sys::signal_mask();
+  carrier_mask_ = sys::signal_mask() & ~sigsys_bit;
   if (const char* trouble = adopt_kernel_thread(*hubs[0])) return trouble;
   adopt_main_fiber(first_fiber, *hubs[0]);
   first_fiber.carrier = hubs[0]->carrier();
   hubs[0]->lend(first_fiber);
+  if (config_.load_filter) ensure_supervisor();  // before there is a filter that it would inherit
   for (int i = 1; i < config_.hubs && i < most_hubs; i++) {
     const char* trouble = open_hub(i);
     if (!trouble) trouble = give_base(*hubs[i], run_hub);
@@ -83,6 +85,7 @@ const char* start_engine(const EngineConfig& config) {
     }
     hubs_open = i + 1;
   }
+  load_filter(*first_fiber.carrier);
   started.store(true, std::memory_order_release);
   return nullptr;
 }
@@ -150,6 +153,7 @@ void restart_engine_in_child() {
   hubs[0]->goes_on_with(*self->carrier);
   self->helper_tid = 0;  // it may have been away
   self->orphan_tid = 0;
+  self->carrier->has_filter = false;
 }
 
 // The part that needs memory and descriptors: when the child first parks or makes a fiber. Most children never do.
@@ -195,6 +199,7 @@ void forget_own_descriptor(int fd) {
 }
 
 void set_carrier_mask(uint64_t mask) {
+  mask &= ~sigsys_bit;  // see sys::set_signal_mask
   if (carrier_mask_.exchange(mask) == mask) return;
   Hub* mine = current ? current->hub.load(std::memory_order_relaxed) : nullptr;
   if (mine) mine->lend_mask(mask);

@@ -19,6 +19,8 @@ struct EngineConfig {
   int offload_threads = 256;    // most helper threads
   size_t keep_of_stack = 16384;  // bytes of a pooled stack that stay resident
   int (*create_thread)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*) = nullptr;
+  int (*join_thread)(pthread_t, void**) = nullptr;
+  bool (*load_filter)() = nullptr;  // the backstop's, for the calling kernel thread; null: none
   void (*exit_process)(int) = nullptr;  // exit(3), when the last fiber ends
   bool fault_stacks = false;            // each of our kernel threads gets an alternate signal stack
   void (*deliver_signals)() = nullptr;  // runs the running fiber's pending, unblocked handlers

@@ -190,6 +190,18 @@ void note_new(Fiber& maker) {
 
 }  // namespace
 
+namespace {
+
+// A forked child begins without filter; this is its first new fiber.
+void load_filter_in_child() {
+  Fiber* self = on_hub();
+  if (!self || self->carrier->has_filter) return;
+  self->hub.load(std::memory_order_relaxed)->refresh();
+  load_filter(*self->carrier);
+}
+
+}  // namespace
+
 Fiber* make_fiber(const FiberSpec& spec, pthread_t* id) {
   release_spent();
   Fiber* fiber = build_fiber(spec);
@@ -201,6 +213,7 @@ Fiber* make_fiber(const FiberSpec& spec, pthread_t* id) {
   if (engine_config().fiber_born) engine_config().fiber_born(*fiber);
   fiber->hub.store(&home, std::memory_order_relaxed);
   ensure_supervisor();
+  if (__builtin_expect(engine_config().load_filter != nullptr, 0)) load_filter_in_child();
   if (id) *id = fiber->id();
   if (Fiber* maker = on_hub(); maker && maker->hub.load(std::memory_order_relaxed) == &home) note_new(*maker);
   home.drop_in(*fiber);

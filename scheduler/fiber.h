@@ -27,6 +27,7 @@ namespace coro {
 class Hub;
 class Wait;
 struct Carrier;
+struct Helper;
 
 enum class State : uint8_t {
   ready,     // in its hub's ready queue or inbox; moved by the hub
@@ -111,7 +112,8 @@ struct Fiber {
   Carrier* carrier = nullptr;                // the kernel thread it was last resumed on by a hub
   std::atomic<int> orphan_tid{0};            // that kernel thread's tid while the fiber has lost its hub, else 0
   std::atomic<int> helper_tid{0};            // kernel thread while away (offload.cc), else 0
-  Context* helper_base = nullptr;            // that helper's own context
+  Helper* helper = nullptr;                  // and what the engine knows of it
+  bool wants_clean = false;                  // which kind of helper it goes to (offload.h)
   Hub* home = nullptr;                       // the hub to come home to
 
   Traits traits;

@@ -6,6 +6,7 @@
 #include "scheduler/carrier.h"
 #include "scheduler/check.h"
 #include "scheduler/engine.h"
+#include "scheduler/offload.h"
 #include "scheduler/sys.h"
 
 namespace coro {
@@ -16,7 +17,8 @@ constexpr int patience_ticks = 2;   // out for longer than this many whole ticks
 constexpr int idle_ticks = 25;      // all hubs asleep for so long: sleep too
 
 std::atomic<bool> running{false};
-std::atomic<uint32_t> asleep{0};  // futex: 1 while the supervisor sleeps without end
+std::atomic<bool> asleep{false};   // the supervisor sleeps without end
+std::atomic<uint32_t> bell{0};     // futex: bumped when it is to look
 
 struct Seen {
   Fiber* out = nullptr;
@@ -36,18 +38,33 @@ void look_at(Hub& hub, Seen& seen) {
   if (const char* trouble = hub.hand_over(*out)) message({"a fiber keeps its hub: ", trouble});
 }
 
-void sleep_until_busy() {
-  asleep.store(1, std::memory_order_seq_cst);
+void ring() {
+  bell.fetch_add(1);
+  sys::futex_wake(&bell, 1);
+}
+
+void sleep_until_busy(uint32_t heard) {
+  asleep.store(true, std::memory_order_seq_cst);
   for (int i = 0; i < hub_count(); i++)
-    if (!hub(i).is_sleeping()) asleep = 0;
-  while (asleep.load()) sys::futex_wait(&asleep, 1);
+    if (!hub(i).is_sleeping()) asleep = false;
+  while (asleep.load() && bell.load() == heard) sys::futex_wait(&bell, heard);
+  asleep = false;
 }
 
 void* supervise(void*) {
   Seen seen[most_hubs];
   int idle = 0;
+  int64_t next_tick = now();
   for (;;) {
-    bool busy = false;
+    uint32_t heard = bell.load();
+    bool busy = !make_helpers();
+    bury_carriers();
+    int64_t left = next_tick - now();
+    if (left > 0) {  // called in between
+      timespec rest = to_timespec(left);
+      sys::call(SYS_futex, sys::as_long(&bell), FUTEX_WAIT_PRIVATE, heard, sys::as_long(&rest));
+      continue;
+    }
     for (int i = 0; i < hub_count(); i++) {
       if (hub(i).is_sleeping()) continue;
       busy = true;
@@ -55,11 +72,10 @@ void* supervise(void*) {
     }
     idle = busy ? 0 : idle + 1;
     if (idle >= idle_ticks) {
-      sleep_until_busy();
+      sleep_until_busy(heard);
       idle = 0;
     }
-    timespec tick{0, tick_nanoseconds};
-    sys::call(SYS_nanosleep, sys::as_long(&tick), 0);
+    next_tick = now() + tick_nanoseconds;
   }
 }
 
@@ -83,13 +99,20 @@ void ensure_supervisor() {
 }
 
 void note_busy() {
-  if (!asleep.load(std::memory_order_seq_cst) || !asleep.exchange(0)) return;
-  sys::futex_wake(&asleep, 1);
+  if (asleep.load(std::memory_order_seq_cst) && asleep.exchange(false)) ring();
+}
+
+bool supervisor_runs() { return running.load(); }
+
+bool call_supervisor() {
+  if (!running.load()) return false;
+  ring();
+  return true;
 }
 
 void forget_supervisor_in_child() {
   running = false;
-  asleep = 0;
+  asleep = false;
 }
 
 }  // namespace coro

@@ -22,6 +22,7 @@ def parse():
     parser.add_argument("--timeout", type=float, default=20.0, help="seconds")
     parser.add_argument("--parks", action="append", default=[], metavar="CALL[|CALL]")
     parser.add_argument("--no-park", action="append", default=[], metavar="CALL")
+    parser.add_argument("--most-hand-offs", type=int, metavar="N")
     parser.add_argument("--env", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("command", nargs="+")
     return parser.parse_args()
@@ -100,6 +101,9 @@ def judge_stats(args, reports):
         count = parks_of(reports, unwanted)
         if count:
             problems.append(f"{unwanted} parked {count} times")
+    hand_offs = sum(report.get("hand_offs", 0) for report in reports)
+    if args.most_hand_offs is not None and hand_offs > args.most_hand_offs:
+        problems.append(f"{hand_offs} hand-offs, {args.most_hand_offs} allowed")
     return problems
 
 

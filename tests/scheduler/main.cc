@@ -56,6 +56,7 @@ int main(int count, char** words) {
   config.hubs = TEST_HUBS;
   config.offload_threads = 32;
   config.create_thread = pthread_create;
+  config.join_thread = pthread_join;
   config.exit_process = exit;
   config.deliver_signals = [] {};
   config.reason_name = [](coro::Reason) { return "testing"; };

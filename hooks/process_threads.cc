@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Calls in which libc itself makes kernel threads or processes, behind pthread_create's and fork's back. What they make
+// must not inherit a carrier's filter, so they run on a clean helper; without a filter, in place. They do not wait, but for
+// lio_listio(LIO_WAIT) and wordexp, which wait for a child.
+#include <aio.h>
+#include <netdb.h>
+
+#include "hooks/hook.h"
+#include "scheduler/carrier.h"
+#include "scheduler/offload.h"
+
+namespace coro {
+namespace {
+
+template <Call call, class Run>
+int run_clean(Run run) {
+  gate<call>();
+  Away away(to_reason(call), Helpers::clean);
+  return is_filtered_here() ? static_cast<int>(failed(EAGAIN)) : run();
+}
+
+}  // namespace
+
+// aio_read(3), aio_write(3), aio_fsync(3): as libc, whose threads do the work.
+HOOK(int, aio_read, (aiocb * block)) {
+  return run_clean<Call::aio_read>([&] { return real.aio_read(block); });
+}
+HOOK_ALIAS(aio_read64, aio_read);
+
+HOOK(int, aio_write, (aiocb * block)) {
+  return run_clean<Call::aio_write>([&] { return real.aio_write(block); });
+}
+HOOK_ALIAS(aio_write64, aio_write);
+
+HOOK(int, aio_fsync, (int operation, aiocb* block)) {
+  return run_clean<Call::aio_fsync>([&] { return real.aio_fsync(operation, block); });
+}
+HOOK_ALIAS(aio_fsync64, aio_fsync);
+
+// lio_listio(3): as aio_read, for a list.
+HOOK(int, lio_listio, (int mode, aiocb* const* list, int count, sigevent* event)) {
+  return run_clean<Call::lio_listio>([&] { return real.lio_listio(mode, list, count, event); });
+}
+
+// getaddrinfo_a(3): as libc; returns the error.
+HOOK(int, getaddrinfo_a, (int mode, gaicb** list, int count, sigevent* event)) {
+  gate<Call::getaddrinfo_a>();
+  Away away(to_reason(Call::getaddrinfo_a), Helpers::clean);
+  return is_filtered_here() ? EAI_AGAIN : real.getaddrinfo_a(mode, list, count, event);
+}
+
+// mq_notify(3): as libc, which makes a thread for SIGEV_THREAD.
+HOOK(int, mq_notify, (mqd_t queue, const sigevent* event)) {
+  if (!event || event->sigev_notify != SIGEV_THREAD) return real.mq_notify(queue, event);
+  return run_clean<Call::mq_notify>([&] { return real.mq_notify(queue, event); });
+}
+
+// wordexp(3): as libc, which runs a shell for command substitutions.
+HOOK(int, wordexp, (const char* words, wordexp_t* result, int flags)) {
+  gate<Call::wordexp>();
+  Away away(to_reason(Call::wordexp), Helpers::clean);
+  return is_filtered_here() ? WRDE_NOSPACE : real.wordexp(words, result, flags);
+}
+
+}  // namespace coro
