@@ -146,7 +146,8 @@ def test_two_hundred_guests(world, start, tmp_path, name):
     process, threads, status = asyncio.run(visit())
     assert status == server.status, process.describe()
     assert server.says in process.output()
-    check_threads(world, threads)
+    if not (world.coro and server.stdio):  # without the backstop each waits on a kernel thread of its own
+        check_threads(world, threads)
     if world.coro and status >= 0:  # who is killed by a signal leaves no report
         assert world.report(process)["fibers_alive_most"] >= crowd.GUESTS
 
