@@ -7,7 +7,7 @@
 #include <sys/syscall.h>
 
 #include "hooks/retry.h"
-#include "hooks/signal_table.h"
+#include "hooks/signal_calls.h"
 #include "hooks/signals.h"
 #include "scheduler/sys.h"
 
@@ -31,22 +31,39 @@ HOOK(int, pause, (void)) {
   return fiber ? wait_for_handler(Call::pause, fiber) : real.pause();
 }
 
-// sigsuspend(2): parks with another mask until a handler has run.
-HOOK(int, sigsuspend, (const sigset_t* set)) {
-  Fiber* fiber = gate<Call::sigsuspend>();
-  if (!fiber || !set) return real.sigsuspend(set);
+namespace {
+
+int suspend(Call call, Fiber* fiber, uint64_t mask) {
   test_cancel(fiber);
   uint64_t before = fiber->blocked;
   {
     UntilHandled end_waits(fiber);
-    set_blocked(*fiber, to_mask(*set));
-    wait_for_handler(Call::sigsuspend, fiber);
+    set_blocked(*fiber, mask);
+    wait_for_handler(call, fiber);
   }
   set_blocked(*fiber, before);
   Critical::deliver_deferred(fiber);
   return static_cast<int>(failed(EINTR));
 }
+
+}  // namespace
+
+// sigsuspend(2): parks with another mask until a handler has run.
+HOOK(int, sigsuspend, (const sigset_t* set)) {
+  Fiber* fiber = gate<Call::sigsuspend>();
+  return fiber && set ? suspend(Call::sigsuspend, fiber, to_mask(*set)) : real.sigsuspend(set);
+}
 HOOK_ALIAS(__sigsuspend, sigsuspend);
+
+// sigpause(3) as BSD had it: a mask of the first 32 signals; as X/Open has it: without this signal (signal/sigpause.c).
+HOOK(int, __sigpause, (int signal_or_mask, int is_signal)) {
+  Fiber* fiber = gate<Call::__sigpause>();
+  if (!fiber || (is_signal && !is_valid(signal_or_mask))) return real.__sigpause(signal_or_mask, is_signal);
+  uint64_t mask = is_signal ? fiber->blocked & ~bit_of(signal_or_mask) : static_cast<uint32_t>(signal_or_mask);
+  return suspend(Call::__sigpause, fiber, mask);
+}
+HOOK(int, sigpause, (int mask)) { return hook___sigpause(mask, 0); }
+HOOK(int, __xpg_sigpause, (int signal)) { return hook___sigpause(signal, 1); }
 
 namespace {
 

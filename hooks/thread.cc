@@ -65,6 +65,7 @@ bool may_make_fibers() {
   real.sigaltstack(nullptr, &mains_alternate);
   config.load_filter = start_backstop();
   if (const char* trouble_text = start_engine(config)) {
+    if (trouble_text == thread_block::no_kernel_thread) return false;  // real.pthread_create fails as it would alone
     refused = true;
     trouble({"threads stay kernel threads: ", trouble_text});
     return false;
@@ -77,23 +78,8 @@ bool may_make_fibers() {
   return true;
 }
 
-size_t default_stack_size() {
-  pthread_attr_t defaults;
-  size_t size = 8 << 20;
-  if (pthread_getattr_default_np(&defaults) == 0) {
-    pthread_attr_getstacksize(&defaults, &size);
-    pthread_attr_destroy(&defaults);
-  }
-  return size;
-}
-
 // Reads what a thread attribute object says. 0 or an error number.
 int read_attributes(const pthread_attr_t* attributes, FiberSpec& spec) {
-  if (!attributes) {
-    size_t ours = options().stack_size;
-    spec.stack_size = ours ? ours : default_stack_size();
-    return 0;
-  }
   int detached = 0;
   pthread_attr_getdetachstate(attributes, &detached);
   spec.detached = detached == PTHREAD_CREATE_DETACHED;
@@ -116,7 +102,6 @@ int read_attributes(const pthread_attr_t* attributes, FiberSpec& spec) {
 // What the new thread has from its maker, or from the attributes when they say so.
 int choose_traits(const pthread_attr_t* attributes, Traits& traits) {
   traits = traits_of_caller();
-  if (!attributes) return 0;
   if (int error = affinity_of(attributes, traits)) return error;
   int inherit = PTHREAD_INHERIT_SCHED;
   pthread_attr_getinheritsched(attributes, &inherit);
@@ -128,12 +113,23 @@ int choose_traits(const pthread_attr_t* attributes, Traits& traits) {
   return check_schedule(traits.policy, traits.priority);
 }
 
-int create(pthread_t* id, const pthread_attr_t* attributes, FiberSpec& spec) {
+int create_with(pthread_t* id, const pthread_attr_t* attributes, FiberSpec& spec, size_t stack_size) {
   spec.blocked = current ? current->blocked : sys::signal_mask();
   if (int error = read_attributes(attributes, spec)) return error;
+  if (stack_size) spec.stack_size = stack_size;
   if (int error = choose_traits(attributes, spec.traits)) return error;
   Critical inside;
   return make_fiber(spec, id) ? 0 : EAGAIN;
+}
+
+// Without attributes: as pthread_setattr_default_np(3) said, and CORO_STACK_SIZE.
+int create(pthread_t* id, const pthread_attr_t* attributes, FiberSpec& spec) {
+  if (attributes) return create_with(id, attributes, spec, 0);
+  pthread_attr_t defaults;
+  if (int error = pthread_getattr_default_np(&defaults)) return error == ENOMEM ? EAGAIN : error;
+  int error = create_with(id, &defaults, spec, options().stack_size);
+  pthread_attr_destroy(&defaults);
+  return error;
 }
 
 }  // namespace
@@ -170,8 +166,8 @@ HOOK(int, pthread_getattr_np, (pthread_t id, pthread_attr_t* attributes)) {
   bool detached = target->life.load() & Fiber::flag_detached;
   pthread_attr_setdetachstate(attributes, detached ? PTHREAD_CREATE_DETACHED : PTHREAD_CREATE_JOINABLE);
   pthread_attr_setschedpolicy(attributes, target->traits.policy);
-  if (auto* set = static_cast<const cpu_set_t*>(target->traits.affinity))
-    pthread_attr_setaffinity_np(attributes, sizeof *set, set);
+  cpu_set_t set;
+  if (affinity_of(*target, set)) pthread_attr_setaffinity_np(attributes, sizeof set, &set);
   return pthread_attr_setstack(attributes, target->stack.bottom, target->stack.size);
 }
 

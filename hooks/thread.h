@@ -44,6 +44,9 @@ inline int to_result(int error) { return error ? static_cast<int>(failed(error))
 // The affinity that the attributes name, if any. 0 or an error number.
 int affinity_of(const pthread_attr_t* attributes, Traits& traits);
 
+// The CPUs that the fiber may run on. False: unknown.
+bool affinity_of(const Fiber& fiber, cpu_set_t& set);
+
 // 0, EINVAL (no such policy or priority) or EPERM (not for this process), as sched_setscheduler(2).
 int check_schedule(int policy, int priority);
 

@@ -128,6 +128,11 @@ int affinity_of(const pthread_attr_t* attributes, Traits& traits) {
   return traits.affinity ? 0 : ENOMEM;
 }
 
+bool affinity_of(const Fiber& fiber, cpu_set_t& set) {
+  CPU_ZERO(&set);
+  return get_affinity(fiber, sizeof set, &set) == 0;
+}
+
 // pthread_setaffinity_np(3), pthread_getaffinity_np(3): kept with the fiber; main's also in the kernel.
 HOOK(int, pthread_setaffinity_np, (pthread_t id, size_t size, const cpu_set_t* set)) {
   Fiber* target = engine_started() ? fiber_of(id) : nullptr;

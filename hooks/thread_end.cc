@@ -21,8 +21,10 @@ Fiber foreign_joiner;  // stands for whoever joins and is no fiber
 
 // Whether the caller may become the joiner of the target (nptl/pthread_join_common.c). 0 or an error number.
 int begin_join(Fiber* self, Fiber& target) {
+  constexpr int ends = thread_block::cancel_requested | thread_block::cancel_exiting;
   if (target.life.load() & Fiber::flag_detached) return EINVAL;
-  if (&target == self || self->joiner == &target) return EDEADLK;
+  bool joins_us = self->joiner == &target && !(__atomic_load_n(target.cancel_word, __ATOMIC_SEQ_CST) & ends);
+  if ((&target == self || joins_us) && !self->is_cancelled()) return EDEADLK;
   Fiber* nobody = nullptr;
   return std::atomic_ref<Fiber*>(target.joiner).compare_exchange_strong(nobody, self) ? 0 : EINVAL;
 }

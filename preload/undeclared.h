@@ -49,6 +49,8 @@ ssize_t __pread64_chk(int, void*, size_t, off64_t, size_t);
 int __poll_chk(struct pollfd*, nfds_t, int, size_t);
 int __ppoll_chk(struct pollfd*, nfds_t, const struct timespec*, const sigset_t*, size_t);
 [[noreturn]] void __longjmp_chk(struct __jmp_buf_tag*, int);
+int __sigpause(int, int);
+int __xpg_sigpause(int);
 int __open_2(const char*, int);
 int __open64_2(const char*, int);
 int __openat_2(int, const char*, int);

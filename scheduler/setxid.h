@@ -7,6 +7,7 @@
 //    wrong block, and setuid would wait for ever. Ours runs libc's with the FS base of the block that was meant;
 //  - the first kernel thread's own block is main's, and main may call setuid on any carrier, which then skips that block
 //    as its own. So the base of that kernel thread has the same tid: one of the two is always signalled;
+//  - a kernel thread that is signalled for two blocks, or that the caller itself is on, must still change but once;
 //  - blocks of other fibers have no kernel thread's tid and are skipped by libc.
 //
 // The same signal, which nothing of ours blocks, carries our own news from carrier to carrier, told apart by its code.

@@ -135,6 +135,9 @@ const char* find_symbols() {
   l.specific_used = l.specific + l.specific_count * sizeof(void*);  // the flag behind the array
   l.user_stacks = reinterpret_cast<void**>(rtld_global + user_stacks);
   l.used_stacks = reinterpret_cast<void**>(rtld_global + used_stacks);
+  void* resp_pointer = dlsym(RTLD_DEFAULT, "__resp");
+  if (!resp_pointer) return "cannot find libc's resolver state";
+  l.resolver_pointer = static_cast<char*>(resp_pointer) - static_cast<char*>(this_thread_block());
   static_info(&l.static_size, &l.alignment);
   if (l.alignment < 64) l.alignment = 64;
   return nullptr;
@@ -152,7 +155,8 @@ int note_libc_tls(dl_phdr_info* info, size_t, void* wanted) {
   return 0;
 }
 
-// Runs on a real thread and reads off its block what has no descriptor.
+// Runs on a real thread and reads off its block what has no descriptor. It looks up no names: its maker may be in a
+// constructor that dlopen runs, and hold the loader's lock.
 struct Specimen {
   uint32_t done = 0;
   const char* trouble = nullptr;
@@ -165,16 +169,14 @@ void* look_at_this_thread(void* argument) {
   char* robust = nullptr;
   size_t length = 0;
   sys::call(SYS_get_robust_list, 0, sys::as_long(&robust), sys::as_long(&length));
-  void* resp_pointer = dlsym(RTLD_DEFAULT, "__resp");
   char* first = field<char*>(self, l.specific);
   auto inside = [&](void* p) { return p >= self && p < at(self, l.pthread_size); };
-  if (!inside(robust) || !inside(first) || !resp_pointer) {
+  if (!inside(robust) || !inside(first)) {
     specimen->trouble = "a real thread's block does not look as expected";
   } else {
     l.robust_head = static_cast<uint32_t>(robust - static_cast<char*>(self));
     l.robust_futex_offset = field<long>(self, l.robust_head + 8);
     l.first_block = static_cast<uint32_t>(first - static_cast<char*>(self));
-    l.resolver_pointer = static_cast<char*>(resp_pointer) - static_cast<char*>(self);
     char* resolver = field<char*>(self, l.resolver_pointer);
     if (!inside(resolver)) specimen->trouble = "a real thread's resolver state is elsewhere";
     l.resolver = static_cast<uint32_t>(resolver - static_cast<char*>(self));
@@ -287,7 +289,7 @@ const char* prepare(int (*create)(pthread_t*, const pthread_attr_t*, void* (*)(v
   int failed = create(&id, &attributes, look_at_this_thread, &specimen);
   sys::set_signal_mask(mask);
   pthread_attr_destroy(&attributes);
-  if (failed) return "cannot create a kernel thread";
+  if (failed) return no_kernel_thread;
   while (!std::atomic_ref<uint32_t>(specimen.done).load(std::memory_order_acquire))
     sys::futex_wait(&specimen.done, 0);
   return specimen.trouble;
@@ -379,18 +381,26 @@ void note_first_thread(void* base) {
   first_thread[1] = base;
 }
 
-void* block_marked_for_setxid(int tid) {
+Marked block_marked_for_setxid(int tid) {
   constexpr int marked = 0x40;  // nptl/descr.h SETXID_BITMASK
   auto is_meant = [tid](void* block) {
     return block && field<int>(block, layout.tid) == tid && field<std::atomic<int>>(block, layout.cancel) & marked;
   };
-  for (void* block : first_thread)
-    if (is_meant(block)) return block;
+  static bool was_first = false;  // libc marks all blocks before it signals the first: both are then to come
+  if (is_meant(first_thread[0])) {
+    was_first = is_meant(first_thread[1]);
+    return {first_thread[0], false};
+  }
+  if (is_meant(first_thread[1])) {
+    bool is_second = was_first;
+    was_first = false;
+    return {first_thread[1], is_second};
+  }
   for (void* node = layout.used_stacks[0]; node != layout.used_stacks; node = *static_cast<void**>(node)) {
     void* block = static_cast<char*>(node) - layout.list;
-    if (is_meant(block)) return block;
+    if (is_meant(block)) return {block, false};
   }
-  return nullptr;
+  return {nullptr, false};
 }
 
 Spinlock& lock_of_list() { return list_lock; }  // for hold_engine()

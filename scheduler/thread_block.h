@@ -14,7 +14,9 @@
 namespace coro::thread_block {
 
 // Learns the layout. `create`: libc's real pthread_create, used to start and end one specimen thread (which also flips
-// libc's single-threaded flags, DESIGN section 6.10). Returns null, or why this libc is not one we know. Once.
+// libc's single-threaded flags, DESIGN section 6.10). Returns null, or why this libc is not one we know. Once; again
+// after no_kernel_thread, when nothing is wrong but that the process may not have another thread or its stack.
+inline constexpr char no_kernel_thread[] = "cannot create a kernel thread";
 const char* prepare(int (*create)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*));
 
 // Bytes needed at the top of a stack for a block, and the block's alignment.
@@ -59,7 +61,11 @@ void relink_in_child(void* block);
 
 // Which block libc means by the kernel thread `tid` in the broadcast of a setuid(2) that waits at this moment, its lock
 // held: one that is marked and has not been heard of. Null: none. In a signal handler, with any FS base.
-void* block_marked_for_setxid(int tid);
+struct Marked {
+  void* block;
+  bool is_second;  // in the same broadcast another block of this kernel thread was meant
+};
+Marked block_marked_for_setxid(int tid);
 
 // The calling kernel thread's own block is a fiber's, so `base`, with the same tid, stands for it too. Once a process.
 void note_first_thread(void* base);

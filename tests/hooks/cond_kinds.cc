@@ -91,10 +91,12 @@ static void a_signal_handler_does_not_end_the_wait() {
   count_signal(SIGUSR1, 0);
   Place place;
   int answer = -1;
+  int rounds = 0;
   Pthread thread([&] {
     place.lock();
     ++place.waiting;
-    while (place.tickets == 0) answer = pthread_cond_wait(&place.condition, &place.mutex);
+    for (; place.tickets == 0; ++rounds)
+      answer = pthread_cond_wait(&place.condition, &place.mutex);
     place.unlock();
   });
   EXPECT(all_wait(place, 1));
@@ -110,11 +112,73 @@ static void a_signal_handler_does_not_end_the_wait() {
   place.unlock();
   thread.join();
   EXPECT_EQ(0, answer);
+  EXPECT_EQ(1, rounds);
+}
+
+static std::atomic<bool> in_handler{false}, leave_handler{false};
+
+// One wait without a loop: it must end, though nobody stood in the queue when the signal came.
+template <class Signal>
+static void what_comes_while_a_handler_runs_is_not_lost(Signal send) {
+  struct sigaction action{};
+  action.sa_handler = [](int) {
+    in_handler = true;
+    while (!leave_handler) usleep(1000);
+  };
+  EXPECT_EQ(0, sigaction(SIGUSR2, &action, nullptr));
+  in_handler = leave_handler = false;
+  Place place;
+  Pthread thread([&] {
+    place.lock();
+    ++place.waiting;
+    EXPECT_EQ(0, pthread_cond_wait(&place.condition, &place.mutex));
+    place.unlock();
+  });
+  EXPECT(all_wait(place, 1));
+  EXPECT_EQ(0, pthread_kill(thread.id(), SIGUSR2));
+  EXPECT(comes_true([] { return in_handler.load(); }));
+  EXPECT_EQ(0, send(&place.condition));
+  leave_handler = true;
+  thread.join();
+}
+
+// pthread_mutex_destroy says EBUSY as long as somebody waits for a condition with the mutex.
+static void the_mutex_of_a_waiter_is_in_use() {
+  for (int type : {PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_RECURSIVE, PTHREAD_MUTEX_ERRORCHECK}) {
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_settype(&attributes, type);
+    pthread_mutex_t mutex;
+    EXPECT_EQ(0, pthread_mutex_init(&mutex, &attributes));
+    pthread_cond_t condition = PTHREAD_COND_INITIALIZER;
+    bool waiting = false, done = false;
+    Pthread thread([&] {
+      EXPECT_EQ(0, pthread_mutex_lock(&mutex));
+      waiting = true;
+      while (!done) EXPECT_EQ(0, pthread_cond_wait(&condition, &mutex));
+      EXPECT_EQ(0, pthread_mutex_unlock(&mutex));
+    });
+    auto locked = [&](auto look) {
+      EXPECT_EQ(0, pthread_mutex_lock(&mutex));
+      bool const seen = look();
+      EXPECT_EQ(0, pthread_mutex_unlock(&mutex));
+      return seen;
+    };
+    EXPECT(comes_true([&] { return locked([&] { return waiting; }); }));
+    EXPECT_EQ(EBUSY, pthread_mutex_destroy(&mutex));
+    locked([&] { return done = true; });
+    EXPECT_EQ(0, pthread_cond_signal(&condition));
+    thread.join();
+    EXPECT_EQ(0, pthread_mutex_destroy(&mutex));
+  }
 }
 
 int main() {
   other_kinds_of_mutex();
   destroyed_by_the_one_who_broadcasts();
   a_signal_handler_does_not_end_the_wait();
+  what_comes_while_a_handler_runs_is_not_lost(pthread_cond_signal);
+  what_comes_while_a_handler_runs_is_not_lost(pthread_cond_broadcast);
+  the_mutex_of_a_waiter_is_in_use();
   return finish();
 }

@@ -168,6 +168,27 @@ static void while_threads_come_and_go() {
                 }), 0));
 }
 
+// Who has root only as saved id gets back the effective id by setuid, and not the real one: each kernel thread must
+// change once, for a second time it would be root already.
+static void each_kernel_thread_changes_once() {
+  if (getuid() != 0) return;
+  auto regain = [] {
+    EXPECT_EQ(0, setuid(0));
+    uid_t real = 0, effective = 0, saved = 0;
+    EXPECT_EQ(0, getresuid(&real, &effective, &saved));
+    EXPECT(real == nobody && effective == 0 && saved == 0);
+    EXPECT_EQ(0, setresuid(nobody, nobody, -1));
+  };
+  EXPECT(exited(in_child([=] {
+                  EXPECT_EQ(0, setresuid(nobody, nobody, -1));
+                  Crowd const crowd;
+                  regain();
+                  Pthread other(regain);
+                  other.join();
+                  regain();
+                }), 0));
+}
+
 int main() {
   {
     Crowd const crowd;  // this process itself keeps its ids
@@ -178,5 +199,6 @@ int main() {
   by_a_thread_of_a_child_that_a_thread_forked();
   after_main_has_ended();
   while_threads_come_and_go();
+  each_kernel_thread_changes_once();
   return finish();
 }

@@ -184,6 +184,49 @@ static void through_a_descriptor() {
   close(nonblocking);
 }
 
+// The headers make `sigpause` mean __xpg_sigpause. This one takes a mask.
+extern "C" int bsd_sigpause(int mask) __asm__("sigpause");
+extern "C" int __sigpause(int, int);
+
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+
+static void sigpause_of_both_kinds() {
+  count_signal(SIGUSR1, 0);
+  sigset_t own, before, now;
+  sigemptyset(&own);
+  sigaddset(&own, SIGUSR1);
+  EXPECT_EQ(0, pthread_sigmask(SIG_BLOCK, &own, &before));
+  pthread_t const target = pthread_self();
+  auto kick = [=] {
+    nap(25);
+    pthread_kill(target, SIGUSR1);
+  };
+  int const count = handled;
+  Pthread first(kick);
+  while_others_tick([] { EXPECT_ERRNO(EINTR, sigpause(SIGUSR1)); });  // X/Open's
+  first.join();
+  EXPECT_EQ(count + 1, handled);
+  Pthread second(kick);
+  while_others_tick([] { EXPECT_ERRNO(EINTR, bsd_sigpause(0)); });
+  second.join();
+  EXPECT_EQ(count + 2, handled);
+  Pthread third(kick);
+  while_others_tick([] { EXPECT_ERRNO(EINTR, __sigpause(SIGUSR1, 1)); });
+  third.join();
+  EXPECT_EQ(count + 3, handled);
+  EXPECT_ERRNO(EINVAL, sigpause(999));
+  EXPECT_EQ(0, pthread_sigmask(SIG_SETMASK, &before, &now));
+  EXPECT_EQ(1, sigismember(&now, SIGUSR1));
+  EXPECT_EQ(1, sigismember(&now, SIGTERM));
+}
+
+static void a_cancelled_sigpause() {
+  Pthread waiter([] { sigpause(SIGHUP); });
+  nap(20);
+  EXPECT_EQ(0, pthread_cancel(waiter.id()));
+  EXPECT(waiter.join() == PTHREAD_CANCELED);
+}
+
 int main() {
   EXPECT_EQ(0, pthread_sigmask(SIG_BLOCK, &kTerm, nullptr));  // and so in every thread
   the_classic_signal_thread();
@@ -192,12 +235,15 @@ int main() {
   a_queue_of_values();
   suspended();
   through_a_descriptor();
+  sigpause_of_both_kinds();
+  a_cancelled_sigpause();
   Pthread other([] {  // all of it once more, away from main
     where = "second";
     pending_ones_are_taken_at_once();
     time_outs();
     suspended();
     through_a_descriptor();
+    sigpause_of_both_kinds();
   });
   other.join();
   return finish();

@@ -4,6 +4,10 @@
 
 # threads
 add_hook_test(thread_create SOURCES thread_create.cc PARKS pthread_join)
+add_library(hook_test_first_thread_module MODULE first_thread_module.cc)
+target_compile_features(hook_test_first_thread_module PRIVATE cxx_std_20)
+add_hook_test(first_thread SOURCES first_thread.cc ENV FIRST_THREAD_MODULE=$<TARGET_FILE:hook_test_first_thread_module>)
+add_dependencies(hook_test_first_thread hook_test_first_thread_module)
 add_hook_test(thread_join SOURCES thread_join.cc PARKS pthread_timedjoin_np pthread_clockjoin_np)
 add_hook_test(thread_detach SOURCES thread_detach.cc)
 add_hook_test(thread_exit SOURCES thread_exit.cc PARKS pthread_join)
@@ -52,7 +56,7 @@ add_hook_test(signal_rules SOURCES signal_rules.cc)
 add_hook_test(signal_eintr SOURCES signal_eintr.cc PARKS
               poll ppoll select pselect epoll_wait epoll_pwait nanosleep clock_nanosleep pause sigsuspend sem_timedwait)
 add_hook_test(signal_restart SOURCES signal_restart.cc PARKS read recv accept)
-add_hook_test(signal_waits SOURCES signal_waits.cc PARKS sigtimedwait sigsuspend pause)
+add_hook_test(signal_waits SOURCES signal_waits.cc PARKS sigtimedwait sigsuspend pause __sigpause)
 add_hook_test(signal_jump SOURCES signal_jump.cc PARKS read recv poll pause)
 add_hook_test(signal_timers SOURCES signal_timers.cc PARKS pause sem_wait)
 add_hook_test(signal_order SOURCES signal_order.cc PARKS read)

@@ -143,6 +143,20 @@ static void affinity_and_mask() {
   EXPECT_EQ(0, pthread_attr_destroy(&attributes));
 }
 
+// pthread_getattr_np tells the affinity of a thread that was made without one, too.
+static void affinity_as_it_is() {
+  Pthread worker([] {
+    cpu_set_t told, got;
+    pthread_attr_t own;
+    EXPECT_EQ(0, pthread_getattr_np(pthread_self(), &own));
+    EXPECT_EQ(0, pthread_attr_getaffinity_np(&own, sizeof told, &told));
+    EXPECT_EQ(0, pthread_getaffinity_np(pthread_self(), sizeof got, &got));
+    EXPECT(CPU_EQUAL(&told, &got));
+    EXPECT_EQ(0, pthread_attr_destroy(&own));
+  });
+  worker.join();
+}
+
 static void explicit_scheduling() {
   pthread_attr_t attributes;
   EXPECT_EQ(0, pthread_attr_init(&attributes));
@@ -169,11 +183,22 @@ static void process_wide_default() {
   pthread_attr_t changed;
   EXPECT_EQ(0, pthread_getattr_default_np(&changed));
   EXPECT_EQ(0, pthread_attr_setstacksize(&changed, 512 << 10));
+  EXPECT_EQ(0, pthread_attr_setguardsize(&changed, 8 << 10));
+  sigset_t mask;
+  sigemptyset(&mask);
+  sigaddset(&mask, SIGUSR2);
+  EXPECT_EQ(0, pthread_attr_setsigmask_np(&changed, &mask));
   EXPECT_EQ(0, pthread_setattr_default_np(&changed));
   Seen seen;
-  Pthread worker([&] { seen = look(); });
+  Pthread worker([&] {
+    seen = look();
+    sigset_t current;
+    EXPECT_EQ(0, pthread_sigmask(SIG_BLOCK, nullptr, &current));
+    EXPECT(sigismember(&current, SIGUSR2) == 1 && sigismember(&current, SIGUSR1) == 0);
+  });
   worker.join();
   EXPECT_EQ(size_t{512} << 10, seen.stack_size);
+  EXPECT_EQ(size_t{8} << 10, seen.guard);
   EXPECT(seen.inside);
   EXPECT_EQ(0, pthread_setattr_default_np(&old));
   EXPECT_EQ(0, pthread_attr_destroy(&old));
@@ -186,6 +211,7 @@ int main() {
   stack_sizes_as_asked();
   guard_sizes_as_asked();
   affinity_and_mask();
+  affinity_as_it_is();
   explicit_scheduling();
   process_wide_default();
   return finish();

@@ -117,6 +117,18 @@ static void a_cancelled_joiner_leaves_it_joinable() {
   EXPECT(worker.join() == reinterpret_cast<void*>(11));
 }
 
+// Two that join each other wait for ever, unless one of them is cancelled.
+static void joining_a_cancelled_joiner() {
+  pthread_t const main_thread = pthread_self();
+  Pthread joiner([=] {
+    EXPECT_EQ(0, pthread_join(main_thread, nullptr));
+    EXPECT(false);
+  });
+  nap(20);
+  EXPECT_EQ(0, pthread_cancel(joiner.id()));
+  EXPECT(joiner.join() == PTHREAD_CANCELED);
+}
+
 int main() {
   try_join();
   gives_up_and_succeeds(pthread_timedjoin_np, CLOCK_REALTIME);
@@ -132,5 +144,6 @@ int main() {
   wrong_clock();
   a_detached_thread_is_not_joined();
   a_cancelled_joiner_leaves_it_joinable();
+  joining_a_cancelled_joiner();
   return finish();
 }
