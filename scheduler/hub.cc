@@ -227,7 +227,9 @@ bool Hub::prepare_to_sleep() {
   sleeping_.store(true, std::memory_order_seq_cst);
   if (!inbox_.load(std::memory_order_seq_cst) && !closed_.load(std::memory_order_seq_cst))
     return true;
-  sleeping_.store(false, std::memory_order_relaxed);
+  // The supervisor may have seen us asleep just now, and sleep itself (tests/model/hub.pml).
+  sleeping_.store(false, std::memory_order_seq_cst);
+  note_busy();
   return false;
 }
 
