@@ -12,13 +12,11 @@
 namespace coro {
 namespace {
 
-// How many fibers run between two looks at the event loop while some are ready; more when more are ready, because the loop
-// would tell of the descriptors that they have not come to read yet, again and again, and new ones wait behind them anyway.
+// How many fibers run between two looks at the event loop; more when more are ready: it would tell of what they wait for.
 constexpr int switches_per_turn = 64;
-// A fiber that yields with nobody ready: the loop is asked for news this often.
-constexpr int yields_per_turn = 16;
-// A new fiber is first in the queue: natively a thread begins at once, beside its maker, and programs have come to count on
-// it. No more than so many in a turn, or threads that do nothing but make threads would keep everybody else out.
+constexpr int yields_per_turn = 16;  // of a fiber that yields with nobody ready
+// A new fiber is first in the queue: natively a thread begins at once, beside its maker, and programs count on it. No more
+// than so many in a turn, or makers of threads would keep everybody else out.
 constexpr int new_per_turn = 16;
 
 }  // namespace
@@ -51,6 +49,8 @@ void Hub::deliver_inbox() {
     Fiber* next = in_order->next;
     if (in_order->wait) in_order->wait->disarm(*this);
     in_order->hub.store(this, std::memory_order_relaxed);
+    // May have been written after it had rejoined, but before we were given the hub.
+    in_order->orphan_tid.store(0, std::memory_order_relaxed);
     if (in_order->is_new && new_this_turn_ < new_per_turn) {
       new_this_turn_++;
       push_after_new(*in_order);
@@ -227,14 +227,12 @@ bool Hub::prepare_to_sleep() {
   sleeping_.store(true, std::memory_order_seq_cst);
   if (!inbox_.load(std::memory_order_seq_cst) && !closed_.load(std::memory_order_seq_cst))
     return true;
-  // The supervisor may have seen us asleep just now, and sleep itself (tests/model/hub.pml).
-  sleeping_.store(false, std::memory_order_seq_cst);
+  sleeping_.store(false, std::memory_order_seq_cst);  // the supervisor may have seen us asleep, and sleep now (hub.pml)
   note_busy();
   return false;
 }
 
-// Gives every second ready fiber to hubs that have nothing to do. Only here, on base_: every fiber in the ready queue
-// has then really left its stack.
+// Every second ready fiber goes to hubs that have nothing to do. On base_ only: there each has really left its stack.
 void Hub::share_work() {
   if (load() < 2 || hub_count() == 1) return;
   for (int i = 0; i < hub_count() && load() >= 2; i++) {

@@ -94,7 +94,12 @@ hub_loop: skip;
     own();
     assert(lent == NOBODY);
     if
-    :: in_inbox[0] -> in_inbox[0] = false; ready[0] = true; orphan = NOBODY
+    :: in_inbox[0] ->
+       in_inbox[0] = false;
+       ready[0] = true;
+#ifndef BREAK_ORPHAN
+       orphan = NOBODY
+#endif
     :: else
     fi;
     if
@@ -128,13 +133,13 @@ hub_loop: skip;
   note_busy();
   goto hub_loop;
 
-run0: skip; /* Fiber 0 goes out twice; the first call ends only after fiber 1 is through. */
-  d_step { own(); ready[0] = false; assert(!running[0]); running[0] = true }
+run0: skip; /* Fiber 0 goes out twice; the second call ends only after fiber 1 is through. */
+  d_step { own(); ready[0] = false; assert(!running[0] && orphan == NOBODY); running[0] = true }
 go_out:
   lent = 0; /* Critical::leave: from here on the hub may be handed over */
   if
   :: raw_event
-  :: times_out > 0
+  :: times_out == 0
   fi;
   atomic { /* Critical::enter: claim, one compare-and-swap */
     lost = (lent != 0);
@@ -149,6 +154,9 @@ go_out:
      running[0] = false;
 #else
      running[0] = false;
+#ifdef BREAK_ORPHAN
+     orphan = NOBODY;
+#endif
      drop_in(0);
 #endif
      goto lie_down
