@@ -4,8 +4,7 @@
 // and of other processes. So a wake goes to the queue first and, with what is left of its count, to the kernel.
 //  - A wait without FUTEX_PRIVATE_FLAG on memory that is shared goes to the kernel, on a helper. libstdc++ leaves the flag
 //    out on words that nobody shares: the memory decides.
-//  - What the kernel would refuse (bad alignment, time, bits, operation) it is asked to refuse, with its own errno. A word
-//    at an address that is not mapped is the exception: the fiber reads it itself and crashes, where the kernel says EFAULT.
+//  - What the kernel would refuse (bad alignment, time, bits, operation) it is asked to refuse, with its own errno.
 //  - The kernel restarts an interrupted wait under SA_RESTART only if it has no time-out (futex(2), signal(7)).
 #include "hooks/futex.h"
 
@@ -136,6 +135,7 @@ long wait_for(Fiber* fiber, Operation& op, const long* a) {
   if (op.command == FUTEX_WAIT && op.realtime) return ask_kernel_away(a);  // ENOSYS, but not in every release
   bool no_bits = op.command == FUTEX_WAIT_BITSET && op.third == 0;
   if (no_bits || !is_good(op.word) || !is_good(op.time)) return ask_kernel(a);
+  if (!is_mapped(op.word)) return failed(EFAULT);
   if (!still_same(&op)) return failed(EAGAIN);
   if (!op.is_private && !is_private_mapping(op.word)) return wait_away(fiber, op, a);
   return op.trapped ? wait_watching(fiber, op, a) : wait_parked(fiber, op);
@@ -172,6 +172,7 @@ long wake_for(const Operation& op, const long* a) {
 long requeue_for(Operation& op, const long* a) {
   auto most = static_cast<int>(op.value), more = static_cast<int>(op.more);
   if (op.realtime || most < 0 || more < 0 || !is_good(op.word) || !is_good(op.second)) return ask_kernel(a);
+  if (op.command == FUTEX_CMP_REQUEUE && !is_mapped(op.word)) return failed(EFAULT);
   // The comparison is of the word with the third value.
   Operation compared = op;
   compared.value = static_cast<long>(op.third);
@@ -219,6 +220,7 @@ long wake_op_for(const Operation& op, const long* a) {
   int code = op.third >> 28 & 7, comparison = op.third >> 24 & 15;
   if (op.realtime || !is_good(op.word) || !is_good(op.second) || code > FUTEX_OP_XOR || comparison > FUTEX_OP_CMP_GE)
     return ask_kernel(a);
+  if (!is_mapped(op.second)) return failed(EFAULT);
   auto argument = static_cast<uint32_t>(sign_extended(op.third >> 12 & 0xfff));
   if (op.third >> 28 & FUTEX_OP_OPARG_SHIFT) argument = 1u << (argument & 31);
   uint32_t old = __atomic_load_n(op.second, __ATOMIC_SEQ_CST);
@@ -230,12 +232,6 @@ long wake_op_for(const Operation& op, const long* a) {
   if (compare(comparison, static_cast<int>(old), sign_extended(op.third & 0xfff)))
     woken += wake(op.second, op.is_private, op.more, FUTEX_BITSET_MATCH_ANY);
   return woken;
-}
-
-// The others: priority inheritance, whose owners must be kernel threads, and what is yet to come.
-long other(const Operation& op, const long* a) {
-  bool waits = op.command == FUTEX_LOCK_PI || op.command == FUTEX_WAIT_REQUEUE_PI || op.command == FUTEX_LOCK_PI2;
-  return waits ? ask_kernel_away(a) : ask_kernel(a);
 }
 
 }  // namespace
@@ -251,7 +247,13 @@ long act(Fiber* fiber, Operation op, const long* a) {
     case FUTEX_REQUEUE:
     case FUTEX_CMP_REQUEUE: return requeue_for(op, a);
     case FUTEX_WAKE_OP: return wake_op_for(op, a);
-    default: return other(op, a);
+    case FUTEX_LOCK_PI:
+    case FUTEX_LOCK_PI2:
+    case FUTEX_TRYLOCK_PI:
+    case FUTEX_UNLOCK_PI:
+    case FUTEX_WAIT_REQUEUE_PI:
+    case FUTEX_CMP_REQUEUE_PI: return futex_pi(fiber, a);
+    default: return ask_kernel(a);
   }
 }
 

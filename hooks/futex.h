@@ -14,4 +14,7 @@ long futex(Fiber* fiber, const long* a);
 // As futex(), for calls of libc's inside and of others that do not come through syscall(2).
 long futex_trapped(Fiber* fiber, const long* a);
 
+// The operations with priority inheritance (futex_pi.cc), the same way.
+long futex_pi(Fiber* fiber, const long* a);
+
 }  // namespace coro

@@ -9,6 +9,7 @@
 #include <atomic>
 
 #include "hooks/sync.h"
+#include "hooks/user_memory.h"
 #include "scheduler/sys.h"
 
 namespace coro {
@@ -85,15 +86,27 @@ Answer look_up(uint64_t address) {
 // Pages known to be private: page number << 19 | time stamp. A stamp lasts at most an eighth of a second, so a page that
 // is unmapped and mapped again as shared memory is soon seen as such.
 constexpr int slots = 64;
-std::atomic<uint64_t> known[slots];
+std::atomic<uint64_t> known[slots], known_to_be_mapped[slots];
+
+uint64_t stamp_of(uint64_t page) { return page << 19 | (static_cast<uint64_t>(now()) >> 27 & 0x7ffff); }
 
 }  // namespace
+
+bool is_mapped(const uint32_t* word) {
+  uint64_t page = reinterpret_cast<uint64_t>(word) >> 12, stamped = stamp_of(page);
+  std::atomic<uint64_t>& slot = known_to_be_mapped[page % slots];
+  if (slot.load(std::memory_order_relaxed) == stamped) return true;
+  uint32_t value;
+  if (!read_user_bytes(word, &value, sizeof value)) return false;
+  slot.store(stamped, std::memory_order_relaxed);
+  return true;
+}
 
 bool is_private_mapping(const void* address) {
   auto number = reinterpret_cast<uint64_t>(address);
   uint64_t page = number >> 12;
   std::atomic<uint64_t>& slot = known[page % slots];
-  uint64_t stamped = page << 19 | (static_cast<uint64_t>(now()) >> 27 & 0x7ffff);
+  uint64_t stamped = stamp_of(page);
   if (slot.load(std::memory_order_relaxed) == stamped) return true;
   if (look_up(number) != Answer::is_private) return false;
   slot.store(stamped, std::memory_order_relaxed);

@@ -93,6 +93,9 @@ inline bool take_token(sem_t* semaphore) {
 // True if the page is surely private to this process (then a "shared" futex in it is not).
 bool is_private_mapping(const void* address);
 
+// True if the word can be read; asked of the kernel, like the above remembered for a moment.
+bool is_mapped(const uint32_t* word);
+
 // --- time ---
 
 inline bool is_wait_clock(clockid_t clock) { return clock == CLOCK_REALTIME || clock == CLOCK_MONOTONIC; }

@@ -6,6 +6,7 @@
 // EINVAL, ENOSYS and EFAULT; a FUTEX_WAIT beside waits made by libc on other words.
 #include <limits.h>
 #include <linux/futex.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 
 #include <vector>
@@ -88,6 +89,13 @@ static void errors() {
   EXPECT_ERRNO(EFAULT, futex(nullptr, FUTEX_WAIT_PRIVATE, 0));
   EXPECT_ERRNO(ENOSYS, futex(words, 99, 0));
   EXPECT_ERRNO(EINVAL, futex(words, FUTEX_WAIT_BITSET_PRIVATE, 0, nullptr, nullptr, 0));
+  void* const gone = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  munmap(gone, 4096);
+  auto* const nowhere = static_cast<Word*>(gone);
+  EXPECT_ERRNO(EFAULT, futex(nowhere, FUTEX_WAIT_PRIVATE, 0));
+  EXPECT_ERRNO(EFAULT, futex(nowhere, FUTEX_WAIT, 0));
+  EXPECT_ERRNO(EFAULT, futex_counts(nowhere, FUTEX_CMP_REQUEUE_PRIVATE, 1, 1, words, 0));
+  EXPECT_ERRNO(EFAULT, futex_counts(words, FUTEX_WAKE_OP_PRIVATE, 1, 1, nowhere, 0));
   EXPECT_ERRNO(EINVAL, futex(words, FUTEX_WAKE_BITSET_PRIVATE, 1, nullptr, nullptr, 0));
 }
 
