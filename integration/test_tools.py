@@ -250,7 +250,7 @@ def test_rsync(run, start, tmp_path):
     for number in range(100):
         want = b"changed" if number == 7 else crowd.payload(number * 2_000)
         assert (tmp_path / "back" / f"{number}").read_bytes() == want
-    assert daemon.stop(signal.SIGTERM) == 20, daemon.describe()  # RERR_SIGNAL
+    assert daemon.stop(signal.SIGTERM) == 0, daemon.describe()
 
 
 # ---- privileges ----
