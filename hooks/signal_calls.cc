@@ -93,16 +93,32 @@ HOOK(int, siginterrupt, (int signal, int interrupts)) {
   return hook_sigaction(signal, &action, nullptr);
 }
 
+namespace {
+
+// A kernel thread that is none of ours may have been made on a carrier (jemalloc's are, round pthread_create's hook) and
+// have its filter: it must not block SIGSYS, or the kernel ends the process.
+const sigset_t* without_sigsys(int how, const sigset_t* set, sigset_t& copy) {
+  if (!set || how == SIG_UNBLOCK || !backstop_runs()) return set;
+  copy = *set;
+  sigdelset(&copy, SIGSYS);
+  return &copy;
+}
+
+}  // namespace
+
 // pthread_sigmask(3): the fiber's mask. Returns the error.
 HOOK(int, pthread_sigmask, (int how, const sigset_t* set, sigset_t* old)) {
   Fiber* fiber = virtual_gate<Call::pthread_sigmask>();
-  return fiber ? change_mask(fiber, how, set, old) : real.pthread_sigmask(how, set, old);
+  sigset_t copy;
+  if (!fiber) return real.pthread_sigmask(how, without_sigsys(how, set, copy), old);
+  return change_mask(fiber, how, set, old);
 }
 
 // sigprocmask(2).
 HOOK(int, sigprocmask, (int how, const sigset_t* set, sigset_t* old)) {
   Fiber* fiber = virtual_gate<Call::sigprocmask>();
-  if (!fiber) return real.sigprocmask(how, set, old);
+  sigset_t copy;
+  if (!fiber) return real.sigprocmask(how, without_sigsys(how, set, copy), old);
   int error = change_mask(fiber, how, set, old);
   return error ? static_cast<int>(failed(error)) : 0;
 }

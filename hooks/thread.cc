@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "hooks/signal_table.h"
+#include "hooks/audit.h"
 #include "hooks/signals.h"
 #include "hooks/trap.h"
 #include "preload/self.h"
@@ -64,6 +65,7 @@ bool may_make_fibers() {
   stack_t mains_alternate{};
   real.sigaltstack(nullptr, &mains_alternate);
   config.load_filter = start_backstop();
+  config.handed_off = options().audit ? note_hand_off : nullptr;
   if (const char* trouble_text = start_engine(config)) {
     if (trouble_text == thread_block::no_kernel_thread) return false;  // real.pthread_create fails as it would alone
     refused = true;

@@ -14,8 +14,10 @@
 #include <string.h>
 #include <ucontext.h>
 
+#include "hooks/audit.h"
 #include "hooks/direct.h"
 #include "hooks/hook.h"
+#include "hooks/patch.h"
 #include "hooks/signal_table.h"
 #include "hooks/signals.h"
 #include "preload/backstop.h"
@@ -29,14 +31,19 @@ long enter_trapped(long number, const long* a);  // futex_doors.cc
 
 namespace {
 
-bool running = false;
+bool running = false, patches = false;
 struct sigaction programs;
 
 
 bool may_enter(const Fiber* fiber) {
-  return fiber && !fiber->critical.load(std::memory_order_relaxed) && !away_on(*fiber) && fiber->carrier &&
-         fiber->carrier->tid.load(std::memory_order_relaxed) == sys::gettid();
+  return fiber && !fiber->critical.load(std::memory_order_relaxed) && !away_on(*fiber);
 }
+
+// In libc's setuid handler another thread's block may be behind the FS base: scheduler/setxid.h.
+bool is_in_setxid(const ucontext_t& frame) { return to_mask(frame.uc_sigmask) & bit_of(33); }
+
+// Not so in what a program made with clone and its maker's FS base.
+bool is_own_kernel_thread(const Fiber& fiber) { return fiber.carrier->tid.load(std::memory_order_relaxed) == sys::gettid(); }
 
 // libc's value or -errno.
 long enter_hook(Fiber* fiber, long number, const long* a) {
@@ -63,13 +70,15 @@ void on_sigsys(int signal, siginfo_t* info, void* context) {
   const long a[] = {registers[REG_RDI], registers[REG_RSI], registers[REG_RDX],
                     registers[REG_R10], registers[REG_R8],  registers[REG_R9]};
   Fiber* fiber = current;
-  if (!may_enter(fiber)) {
+  if (!may_enter(fiber) || is_in_setxid(*frame) || !is_own_kernel_thread(*fiber)) {
     registers[REG_RAX] = call_direct(info->si_syscall, a);
     return;
   }
+  note_trap(registers[REG_RIP], info->si_syscall);
   Carrier* carrier = fiber->carrier;
   uint64_t mask = carrier_mask();
   registers[REG_RAX] = enter_hook(fiber, info->si_syscall, a);
+  if (patches) patches = patch_site(static_cast<uintptr_t>(registers[REG_RIP]), info->si_syscall);
   if (fiber->carrier == carrier && carrier_mask() == mask) return;
   sys::set_signal_mask(~uint64_t{0});
   from_mask(carrier_mask(), frame->uc_sigmask);
@@ -77,6 +86,14 @@ void on_sigsys(int signal, siginfo_t* info, void* context) {
 }
 
 }  // namespace
+
+long enter_patched(uintptr_t site, long number, const long* a) {
+  Fiber* fiber = current;
+  if (!fiber || away_on(*fiber)) return sys::call(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+  if (!may_enter(fiber)) return call_direct(number, a);
+  note_trap(static_cast<greg_t>(site), number);
+  return enter_hook(fiber, number, a);
+}
 
 bool backstop_runs() { return running; }
 const struct sigaction& sigsys_before_backstop() { return programs; }
@@ -90,6 +107,7 @@ bool (*start_backstop())() {
   if (real.sigaction(SIGSYS, &ours, &programs) < 0) return nullptr;
   running = true;
   call_directly();
+  patches = std::string_view(options().backstop) == "on" && prepare_patches();
   return load_backstop;
 }
 

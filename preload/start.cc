@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 
+#include "hooks/audit.h"
 #include "hooks/hook.h"
 #include "preload/options.h"
 #include "preload/real.h"
@@ -147,11 +148,42 @@ __attribute__((destructor)) void at_unload() { report_at_exit(); }
 
 }  // namespace
 
+namespace {
+
+void put_noted(const Noted& noted, void* argument) {
+  auto& out = *static_cast<Report*>(argument);
+  put_column(out, noted.count);
+  out << (noted.hand_off ? "  hand-off in " : "  past the hooks: ");
+  const char* name = noted.number < 0 ? "a computation" : name_of_number(noted.number);
+  if (name)
+    out << name;
+  else
+    out << "call " << static_cast<uint64_t>(noted.number);
+  Dl_info place;
+  if (noted.address && dladdr(reinterpret_cast<void*>(noted.address - 1), &place) && place.dli_fname) {
+    const char* slash = strrchr(place.dli_fname, '/');
+    out << ", " << (slash ? slash + 1 : place.dli_fname);
+    if (place.dli_sname) out << " (" << place.dli_sname << ")";
+  }
+  out << "\n";
+}
+
+void audit_at_exit() {
+  static constinit Report out;
+  out << "coro: audit of " << program_invocation_short_name << ", pid " << static_cast<uint64_t>(sys::getpid()) << "\n";
+  each_noted(put_noted, &out);
+  out.write_to(2);
+}
+
+}  // namespace
+
 void report_at_exit() {
   static std::atomic<int> reported_by{0};
   std::string_view place = options().stats;
   int pid = sys::getpid();
-  if (place.empty() || reported_by.exchange(pid) == pid) return;
+  if ((place.empty() && !options().audit) || reported_by.exchange(pid) == pid) return;
+  if (options().audit && engine_started()) audit_at_exit();
+  if (place.empty()) return;
   static constinit Report out;
   if (place == "stderr") {
     put_text(out);

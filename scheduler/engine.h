@@ -26,6 +26,7 @@ struct EngineConfig {
   void (*deliver_signals)() = nullptr;  // runs the running fiber's pending, unblocked handlers
   void (*fiber_born)(Fiber&) = nullptr;  // before it can run; and when it ended. No parking in them.
   void (*fiber_ended)(Fiber&) = nullptr;
+  void (*handed_off)(const Fiber&, int kernel_thread) = nullptr;  // by the supervisor; null: nobody asks
   const char* (*reason_name)(Reason) = nullptr;
   bool (*is_traced)(Reason) = nullptr;  // null: nothing is
 };

@@ -94,7 +94,9 @@ void wrap_setxid_handler() {
   if (!(action.flags & SA_SIGINFO) || !action.handler || action.handler == on_setxid) return;
   libcs_handler = action.handler;
   action.handler = on_setxid;
-  action.mask = ~uint64_t{0};  // with another FS base nothing of the program's may run
+  // With another FS base nothing of the program's may run. But the backstop's SIGSYS may come, blocked or not, and looks
+  // whether this signal is blocked, as it is only here.
+  action.mask = ~(uint64_t{1} << 30);
   sys::call(SYS_rt_sigaction, sigsetxid, sys::as_long(&action), 0, sizeof action.mask);
 }
 
