@@ -26,9 +26,10 @@ inline long call(long number, long a = 0, long b = 0, long c = 0, long d = 0, lo
   register long r10 __asm__("r10") = d;
   register long r8 __asm__("r8") = e;
   register long r9 __asm__("r9") = f;
-  __asm__ volatile("syscall"
-                   : "=a"(result)
-                   : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+  // The cookie must not stay behind in the register: libc's next call would pass as ours.
+  __asm__ volatile("syscall\n\txorl %%r9d, %%r9d"
+                   : "=a"(result), "+r"(r9)
+                   : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
                    : "rcx", "r11", "memory");
   return result;
 }
