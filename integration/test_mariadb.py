@@ -47,7 +47,7 @@ def check_stop(world, server, connections=0):
     assert "[ERROR]" not in server.process.errors()
     if world.coro:
         report = world.report(server.process)
-        assert report["fibers_alive_most"] >= connections
+        assert report["fibers_alive_most"] >= connections * 3 // 4  # the first may have finished when the last arrive
         assert report["kernel_threads_most"] <= report["hubs"] + HELPERS + OWN
 
 
