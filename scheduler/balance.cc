@@ -21,6 +21,7 @@
 #include "scheduler/deadline.h"
 #include "scheduler/engine.h"
 #include "scheduler/hub.h"
+#include "scheduler/supervisor.h"
 #include "scheduler/sys.h"
 
 namespace coro {
@@ -64,7 +65,8 @@ bool Hub::find_work() {
     Hub& other = coro::hub((index_ + step) % count);
     if (!other.has_queue() || !outlasts_a_look(other) || !take_from(other)) continue;
     idle_hubs.fetch_and(~bit());
-    sleeping_.store(false, std::memory_order_relaxed);
+    sleeping_.store(false);
+    note_busy();  // the supervisor may have seen it asleep
     return true;
   }
   return false;
