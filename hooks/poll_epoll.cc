@@ -38,8 +38,10 @@ int epoll_on_fiber(Call call, Fiber* fiber, int epoll, epoll_event* events, int 
 HOOK(int, epoll_wait, (int epoll, epoll_event* events, int most, int timeout)) {
   Fiber* fiber = gate<Call::epoll_wait>();
   if (!fiber) {
+    Loop* loop = libevs(epoll);
+    if (loop && timeout > 0) timeout = -1;  // libev never sleeps for more than a minute; ours has nothing to look after then
     int result = real.epoll_wait(epoll, events, most, timeout);
-    if (Loop* loop = result > 0 ? libevs(epoll) : nullptr) loop->note_events(events, result);
+    if (loop && result > 0) loop->note_events(events, result);
     return result;
   }
   if (timeout == 0) return spin_watch_zero(fiber, real.epoll_wait(epoll, events, most, 0));

@@ -47,8 +47,9 @@ int kill_fiber(Fiber& target, int signal, int code, sigval value) {
   }
   // Read through a signalfd: in the kernel, where any of our kernel threads finds it.
   if (blocked && taken_by_signalfds() & carrier_mask() & bit_of(signal) && !(target.awaited & bit_of(signal))) {
+    // The kernel lets only the first kernel thread use a code that looks like its own.
     if (sys::call(SYS_rt_sigqueueinfo, sys::getpid(), signal, sys::as_long(&info)) < 0)
-      sys::call(SYS_tgkill, sys::getpid(), sys::gettid(), signal);
+      sys::call(SYS_kill, sys::getpid(), signal);
     return 0;
   }
   Critical inside;  // to ourselves: it runs when this ends, before we return (raise(3))

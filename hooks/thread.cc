@@ -14,6 +14,7 @@
 #include "hooks/audit.h"
 #include "hooks/signals.h"
 #include "hooks/trap.h"
+#include "preload/profile.h"
 #include "preload/self.h"
 #include "scheduler/check.h"
 #include "scheduler/sys.h"
@@ -36,10 +37,10 @@ const char* reason_name(Reason reason) { return name_of(static_cast<Call>(reason
 bool is_traced_call(Reason reason) { return reason && options().trace.covers(reason - 1u); }
 
 // glibc's mallopt(3); another allocator in its place may lack it.
-void limit_arenas() {
+void limit_arenas(int most) {
   constexpr int arena_max = -8;  // M_ARENA_MAX
   auto tune = reinterpret_cast<int (*)(int, int)>(dlsym(RTLD_DEFAULT, "mallopt"));
-  if (tune) tune(arena_max, 1);
+  if (tune) tune(arena_max, most);
 }
 
 // Starts the engine with the first thread. False: the program keeps kernel threads.
@@ -48,7 +49,7 @@ bool may_make_fibers() {
   static bool refused = false;
   if (refused || !options().patch.covers(Switch::thread) || drives_its_own_threads()) return false;
   EngineConfig config;
-  config.hubs = options().hubs;
+  config.hubs = hubs_wanted();
   config.loop = loop_kind();
   config.stack_pool = options().stack_pool;
   config.offload_threads = options().offload_threads;
@@ -76,7 +77,7 @@ bool may_make_fibers() {
   adopt_traits();
   watch_end_of_main();
   // One arena serves fibers that share a kernel thread; unless the user tuned malloc, spare him the others.
-  if (options().hubs == 1 && !getenv("MALLOC_ARENA_MAX") && !getenv("GLIBC_TUNABLES")) limit_arenas();
+  if (!getenv("MALLOC_ARENA_MAX") && !getenv("GLIBC_TUNABLES")) limit_arenas(config.hubs);
   return true;
 }
 

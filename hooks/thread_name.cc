@@ -152,7 +152,7 @@ HOOK(int, prctl, (int option, unsigned long a, unsigned long b, unsigned long c,
 // pthread_getcpuclockid(3): CPU time is the kernel thread's; a fiber's clock is that of whichever runs the caller.
 HOOK(int, pthread_getcpuclockid, (pthread_t id, clockid_t* clock)) {
   Fiber* target = engine_started() ? fiber_of(id) : nullptr;
-  if (!target || target->is_main) return real.pthread_getcpuclockid(id, clock);
+  if (!target || (target->is_main && target != current)) return real.pthread_getcpuclockid(id, clock);
   if (is_ended(*target)) return ESRCH;
   *clock = CLOCK_THREAD_CPUTIME_ID;
   return 0;

@@ -37,7 +37,7 @@ def refused(done, status, *named):
     (["run", "--stack-size=abc", "/bin/true"], ["--stack-size", "abc", "bytes|size"]),
     (["run", "--stack-size=1", "/bin/true"], ["--stack-size", "1", "16"]),
     (["run", "--stack-size"], ["--stack-size"]),
-    (["run", "--hubs=0", "/bin/true"], ["--hubs", "0", "1", "64"]),
+    (["run", "--hubs=99", "/bin/true"], ["--hubs", "99", "1", "64"]),
     (["run", "--hubs=-3", "/bin/true"], ["--hubs", "-3"]),
     (["run", "--hubs=9999999999999999999999", "/bin/true"], ["--hubs"]),
     (["run", "--loop=kqueue", "/bin/true"], ["--loop", "kqueue", "epoll"]),
@@ -186,7 +186,7 @@ def preloaded(*argv, **environment):
 
 @pytest.mark.parametrize("name,value,default", [
     ("CORO_STACK_SIZE", "abc", "0"), ("CORO_STACK_SIZE", "-1", "0"), ("CORO_STACK_SIZE", "12x", "0"),
-    ("CORO_HUBS", "0", "1"), ("CORO_HUBS", "many", "1"), ("CORO_HUBS", "65", "1"), ("CORO_LOOP", "kqueue", "auto"),
+    ("CORO_HUBS", "-1", "0"), ("CORO_HUBS", "many", "0"), ("CORO_HUBS", "65", "0"), ("CORO_LOOP", "kqueue", "auto"),
     ("CORO_PATCH", "teeth", "all"), ("CORO_STRICT", "perhaps", "0"), ("CORO_TRACE", "fly", "nothing"),
     ("CORO_OFFLOAD_THREADS", "1.5", "64")])
 def test_a_bad_value_is_one_line_and_the_program_runs(name, value, default):

@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <set>
 
 #include "preload/machine.h"
+#include "preload/profile.h"
 #include "preload/program.h"
 #include "preload/tables.h"
 
@@ -86,6 +88,21 @@ void print_machine() {
                           : "mprotect: two mappings a stack (Linux 6.13 has a lighter way)");
 }
 
+// As the library will choose it, unless the program opens a library with that sign later than its first thread.
+void print_profile(const Program& program, const std::vector<Library>& libraries) {
+  std::vector<std::string> exports = program.elf.exports;
+  for (const Library& library : libraries) {
+    std::vector<std::string> more = read_elf(library.path).elf.exports;
+    exports.insert(exports.end(), more.begin(), more.end());
+  }
+  const char* asked = std::getenv("CORO_PROFILE");
+  const ProfileRow& row = choose_profile(
+      asked ? asked : "auto", [&](std::string_view sign) { return std::ranges::find(exports, sign) != exports.end(); });
+  int hubs = row.hubs ? row.hubs : usable_cpus();
+  print_row("profile", std::string(row.name) + ": " + std::to_string(hubs) + (hubs == 1 ? " hub; " : " hubs; ") +
+                           std::string(row.help));
+}
+
 }  // namespace
 
 int examine(const std::string& name) {
@@ -100,6 +117,7 @@ int examine(const std::string& name) {
                            ? "can run, but as a Go program it keeps its kernel threads"
                            : "can run");
   std::vector<Library> libraries = libraries_of(program);
+  print_profile(program, libraries);
   for (const Library& library : libraries)
     if (library.name == "libc.so.6") print_row("glibc", glibc_version(read_elf(library.path).elf));
   print_machine();

@@ -167,11 +167,12 @@ int command(Arguments arguments) {
   if (verb == "check" && rest.size() == 1) return examine(rest[0]);
   if (verb == "check") return fail(exit_usage, "check takes one program");
   if (verb == "options" && (rest.empty() || markdown)) return print_options(markdown), 0;
+  if (verb == "profiles" && (rest.empty() || markdown)) return print_profiles(markdown), 0;
   if (verb == "calls" && (rest.empty() || markdown)) return print_calls(markdown), 0;
   if (verb == "--help" || verb == "-h" || verb == "help") return print_help(), 0;
   if (verb == "--version") return std::puts("coro " CORO_VERSION), 0;
   if (verb.empty()) return fail(exit_usage, "what shall I do? See coro --help");
-  if (verb == "options" || verb == "calls")
+  if (verb == "options" || verb == "profiles" || verb == "calls")
     return fail(exit_usage, verb + " takes --markdown only");
   return fail(exit_usage, "unknown command " + verb + "; did you mean: coro run " + verb + "?");
 }

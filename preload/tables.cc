@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "preload/tables.h"
 
+#include "preload/profile.h"
+
 #include <algorithm>
 #include <cctype>
 #include <cstdio>
@@ -113,6 +115,7 @@ void print_help() {
       "  coro run [option...] [--] program [argument...]\n"
       "  coro check program     can it run, and what of it is covered?\n"
       "  coro options           every option with its default and limits\n"
+      "  coro profiles          how many hubs which programs have\n"
       "  coro calls             every call that libcoro knows\n"
       "  coro --help, coro --version\n\n"
       "Options of run (each also as a variable, see `coro options`):\n");
@@ -139,6 +142,19 @@ void print_options(bool markdown) {
       print(padded(variable_of(row), 22) + padded(switch_of(row), 20) + "default " +
             shown_default(row, "") + "\n  " + help + "\n  allowed: " + allowed(row) + "\n");
     }
+  }
+}
+
+void print_profiles(bool markdown) {
+  if (markdown) print("| profile | chosen when the program exports | hubs | why |\n|---|---|---|---|\n");
+  for (const ProfileRow& row : profile_rows) {
+    std::string name(row.name), sign(row.sign), hubs = row.hubs ? std::to_string(row.hubs) : "as CPUs", help(row.help);
+    if (sign.empty()) sign = &row == profile_rows ? "none of these" : "(on request)";
+    else if (markdown) sign = "`" + sign + "`";
+    if (markdown)
+      print("| `" + name + "` | " + sign + " | " + hubs + " | " + help + " |\n");
+    else
+      print(padded(name, 10) + padded(sign, 20) + padded(hubs + (row.hubs == 1 ? " hub" : ""), 10) + help + "\n");
   }
 }
 

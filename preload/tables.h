@@ -37,9 +37,10 @@ std::string switch_of(const OptionRow& row);
 // one.
 const char* value_alone(const OptionRow& row);
 
-// `coro --help`, `coro options` and `coro calls` on standard output.
+// `coro --help`, `coro options`, `coro profiles` and `coro calls` on standard output.
 void print_help();
 void print_options(bool markdown);
+void print_profiles(bool markdown);
 void print_calls(bool markdown);
 
 }  // namespace coro

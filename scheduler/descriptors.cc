@@ -47,6 +47,11 @@ uint32_t generation_of(int fd) {
   return life ? life->generation.load() : 0;
 }
 
+uint64_t hubs_that_know(int fd) {
+  Life* life = life_of(fd);
+  return life ? life->hubs.load() : 0;
+}
+
 EndedLife end_generation(int fd) {
   Life* life = life_of(fd);
   if (!life) return {};

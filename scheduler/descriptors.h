@@ -16,6 +16,7 @@ struct EndedLife {
   uint32_t generation = 0;
   uint64_t hubs = 0;  // bit i: hub i may have a registration of it, and must hear
 };
+uint64_t hubs_that_know(int fd);
 // Begins the number's next life.
 EndedLife end_generation(int fd);
 

@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "scheduler/balance.h"
 #include "scheduler/carrier.h"
 #include "scheduler/check.h"
+#include "scheduler/memory.h"
 #include "scheduler/offload.h"
 #include "scheduler/setxid.h"
 #include "scheduler/spinlock.h"
@@ -26,7 +28,10 @@ namespace {
 EngineConfig config_;
 std::atomic<bool> started{false};
 Hub* hubs[most_hubs];
-int hubs_open = 0;
+std::atomic<int> hubs_open{0};    // that take part
+std::atomic<int> hubs_begun{0};   // one more while one is being opened
+std::atomic<int> hubs_wanted{0};
+std::atomic<bool> is_hub_wanted{false};
 Fiber first_fiber;
 Fiber* main_ = nullptr;
 bool base_is_intact = true;  // in a fork's child: hub 0 was lent to the fiber that forked
@@ -49,14 +54,50 @@ const char* give_base(Hub& hub, void (*entry)(void*)) {
 
 void run_hub(void* hub) { static_cast<Hub*>(hub)->run(); }
 
-const char* open_hub(int index) {
-  void* memory = calloc(1, sizeof(Hub));
-  if (!memory) return "no memory for a hub";
-  hubs[index] = new (memory) Hub;
-  return hubs[index]->open(index, config_.loop);
+const char* make_hub(int index) {
+  // In a fork's child the parent's are used again.
+  if (void* memory = hubs[index] ? nullptr : resize_memory(nullptr, sizeof(Hub))) hubs[index] = new (memory) Hub;
+  return hubs[index] ? nullptr : "no memory for a hub";
+}
+
+// Fewer hubs are slower, not wrong.
+void open_no_more(const char* trouble) {
+  hubs_begun.store(hubs_open);
+  hubs_wanted.store(hubs_open);
+  message({"running with ", Decimal(hubs_open), hubs_open == 1 ? " hub: " : " hubs: ", trouble});
+}
+
+// As many as fibers.
+void want_hub() {
+  if (hubs_open >= hubs_wanted || hubs_begun > hubs_open || live_fibers() <= hubs_open) return;
+  is_hub_wanted = true;
+  call_supervisor();
+}
+
+// The base of a hub but the first. libev must see no fiber, so the hub opens its loop itself.
+void run_later_hub(void* argument) {
+  Hub& hub = *static_cast<Hub*>(argument);
+  const char* trouble = hub.open(hubs_open, config_.loop);
+  if (trouble) {
+    open_no_more(trouble);
+    switch_context(hub.base_, hub.carrier()->base);
+  }
+  hubs_open++;
+  want_hub();
+  hub.run();
 }
 
 }  // namespace
+
+void open_wanted_hub() {
+  if (!is_hub_wanted.exchange(false)) return;
+  int open = hubs_open;
+  if (open >= hubs_wanted || !hubs_begun.compare_exchange_strong(open, open + 1)) return;
+  const char* trouble = make_hub(open);
+  if (!trouble) trouble = give_base(*hubs[open], run_later_hub);
+  if (!trouble) trouble = give_to_carrier(*hubs[open]);
+  if (trouble) open_no_more(trouble);
+}
 
 const char* start_engine(const EngineConfig& config) {
   config_ = config;
@@ -65,9 +106,11 @@ const char* start_engine(const EngineConfig& config) {
   prepare_queues();
   if (const char* trouble = thread_block::prepare(config.create_thread)) return trouble;
   wrap_setxid_handler();
-  if (const char* trouble = open_hub(0)) return trouble;
+  if (const char* trouble = make_hub(0)) return trouble;
+  if (const char* trouble = hubs[0]->open(0, config_.loop)) return trouble;
   if (const char* trouble = give_base(*hubs[0], run_hub)) return trouble;
-  hubs_open = 1;
+  hubs_open = hubs_begun = 1;
+  hubs_wanted = config_.hubs < most_hubs ? config_.hubs : most_hubs;
   main_ = &first_fiber;
   carrier_mask_ = sys::signal_mask() & ~sigsys_bit;
   if (const char* trouble = adopt_kernel_thread(*hubs[0])) return trouble;
@@ -75,16 +118,6 @@ const char* start_engine(const EngineConfig& config) {
   first_fiber.carrier = hubs[0]->carrier();
   hubs[0]->lend(first_fiber);
   if (config_.load_filter) ensure_supervisor();  // before there is a filter that it would inherit
-  for (int i = 1; i < config_.hubs && i < most_hubs; i++) {
-    const char* trouble = open_hub(i);
-    if (!trouble) trouble = give_base(*hubs[i], run_hub);
-    if (!trouble) trouble = give_to_carrier(*hubs[i]);
-    if (trouble) {  // fewer hubs are slower, not wrong
-      message({"running with ", Decimal(hubs_open), " hubs: ", trouble});
-      break;
-    }
-    hubs_open = i + 1;
-  }
   load_filter(*first_fiber.carrier);
   started.store(true, std::memory_order_release);
   return nullptr;
@@ -92,12 +125,12 @@ const char* start_engine(const EngineConfig& config) {
 
 bool engine_started() { return started.load(std::memory_order_acquire); }
 const EngineConfig& engine_config() { return config_; }
-int hub_count() { return hubs_open; }
+int hub_count() { return hubs_open.load(std::memory_order_acquire); }
 Hub& hub(int index) { return *hubs[index]; }
 
 bool is_hub_block(const void* block) {
-  for (int i = 0; i < hubs_open; i++)
-    if (hubs[i]->base_.thread_block == block) return true;
+  for (int i = 0; i < hubs_begun; i++)
+    if (hubs[i] && hubs[i]->base_.thread_block == block) return true;
   return false;
 }
 
@@ -136,7 +169,7 @@ void restart_engine_in_child() {
   // A child that forks before it has opened anything hands on what it found itself.
   if (!hubs[0]->is_stale()) {
     base_is_intact = self->hub.load() == hubs[0];
-    hubs_in_parent = hubs_open;
+    hubs_in_parent = hubs_begun;
   }
   reset_queues();
   forget_helpers_in_child();
@@ -145,8 +178,11 @@ void restart_engine_in_child() {
   forget_other_fibers(*self);
   if (self != main_) main_ = nullptr;
   kernel_threads = kernel_threads_most = 1;
-  for (int i = 0; i < hubs_open; i++) hubs[i]->forget_in_child();
-  hubs_open = 1;
+  for (int i = 0; i < hubs_begun; i++)
+    if (hubs[i]) hubs[i]->forget_in_child();
+  hubs_open = hubs_begun = 1;
+  is_hub_wanted = false;
+  idle_hubs = 0;
   self->timer_index = -1;
   self->hub = hubs[0];
   self->carrier->mask = sys::signal_mask();
@@ -161,7 +197,8 @@ void reopen_in_child() {
   Fiber* self = current;
   // libev must see no fiber: its calls come back through our hooks.
   current = nullptr;
-  for (int i = 1; i < hubs_in_parent; i++) hubs[i]->close_in_child(false);
+  for (int i = 1; i < hubs_in_parent; i++)
+    if (hubs[i]) hubs[i]->close_in_child(false);
   hubs[0]->close_in_child(base_is_intact);
   // The first hub's base is the one that this kernel thread left, or another's, which was running.
   const char* trouble = base_is_intact ? nullptr : give_base(*hubs[0], run_hub);
@@ -172,10 +209,18 @@ void reopen_in_child() {
   self->carrier = hubs[0]->carrier();
 }
 
+void open_hub_if_wanted() {
+  if (hubs_open >= hubs_wanted) return;
+  if (Fiber* self = current)
+    if (Hub* mine = self->hub.load(std::memory_order_relaxed)) mine->refresh();
+  want_hub();
+}
+
 void nudge_descriptor(int fd) {
   if (!engine_started()) return;
   Critical inside;
-  for (int i = 0; i < hubs_open; i++) hubs[i]->nudge_descriptor(fd);
+  for (uint64_t left = hubs_that_know(fd); left; left &= left - 1)
+    if (int index = __builtin_ctzll(left); index < hub_count()) hubs[index]->nudge_descriptor(fd);
 }
 
 static void tell_hubs_of_end(int fd) {

@@ -45,6 +45,10 @@ inline bool is_traced(Reason why) {
 int hub_count();
 bool is_hub_block(const void* thread_block);  // the calling kernel thread is in a hub's own context
 Hub& hub(int index);
+// One hub more is wanted where there are fewer than fibers, and than config().hubs. On a fiber, in a critical section; never
+// waits: the supervisor opens it, and it joins in when it is ready.
+void open_hub_if_wanted();
+void open_wanted_hub();  // the supervisor
 
 // The descriptor number is about to die or to mean something else: every fiber that waits for it is woken with
 // Woken::closed, on every hub. Any thread.

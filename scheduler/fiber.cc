@@ -169,14 +169,13 @@ void make_ready_to_enter(Fiber& fiber) {
                block, live_and_end, nullptr);
 }
 
-// The maker's own, unless another has less to do.
+// The maker's own, unless another has less to do. The maker itself does not count: it may well park next.
 Hub& choose_hub() {
-  Hub* home = &hub(0);
-  if (Fiber* self = current) {
-    if (Hub* mine = self->hub.load(std::memory_order_relaxed)) home = mine;
-  }
+  Hub* mine = current ? current->hub.load(std::memory_order_relaxed) : nullptr;
+  Hub* home = mine ? mine : &hub(0);
+  int least = home->crowd() - (mine != nullptr);
   for (int i = 0; i < hub_count(); i++)
-    if (hub(i).load() < home->load()) home = &hub(i);
+    if (int crowd = hub(i).crowd(); crowd < least) home = &hub(i), least = crowd;
   return *home;
 }
 
@@ -216,7 +215,9 @@ Fiber* make_fiber(const FiberSpec& spec, pthread_t* id) {
   if (__builtin_expect(engine_config().load_filter != nullptr, 0)) load_filter_in_child();
   if (id) *id = fiber->id();
   if (Fiber* maker = on_hub(); maker && maker->hub.load(std::memory_order_relaxed) == &home) note_new(*maker);
+  home.expect_newcomer();
   home.drop_in(*fiber);
+  open_hub_if_wanted();
   return fiber;
 }
 

@@ -120,6 +120,7 @@ struct Fiber {
   uint8_t calls_in_a_row = 0;         // hooks called since it last stopped running
   bool has_made_new = false;          // others, who are ready on this hub and have not run yet
   bool is_new = false;                // has not run yet
+  uint8_t wakes_at_home = 0;     // see balance.cc
   uint8_t fruitless = 0;         // runs of non-blocking calls that found nothing (spin-then-wait code)
 
   int* cancel_word = nullptr;         // libc's cancelhandling in the thread block

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "scheduler/hub.h"
 
+#include "scheduler/balance.h"
 #include "scheduler/carrier.h"
 #include "scheduler/check.h"
 #include "scheduler/engine.h"
@@ -32,11 +33,16 @@ void Hub::drop_in(Fiber& fiber) {
     fiber.next = head;
   } while (!inbox_.compare_exchange_weak(head, &fiber, std::memory_order_seq_cst));
   // Pairs with prepare_to_sleep(): either the hub sees the inbox filled, or we see it sleeping.
-  if (sleeping_.load(std::memory_order_seq_cst) && sleeping_.exchange(false)) loop_.ring();
+  if (sleeping_.load(std::memory_order_seq_cst)) {
+    if (sleeping_.exchange(false)) loop_.ring();
+  } else if (idle_hubs.load(std::memory_order_seq_cst) && current) {
+    call_for_help();  // the waker may run on for long
+  }
 }
 
 void Hub::deliver_inbox() {
   if (!inbox_.load(std::memory_order_relaxed)) return;
+  if (newcomers_.load(std::memory_order_relaxed)) newcomers_.store(0, std::memory_order_relaxed);
   Fiber* fiber = inbox_.exchange(nullptr, std::memory_order_acquire);
   Fiber* in_order = nullptr;  // the inbox is a stack: turn it over
   while (fiber) {
@@ -232,22 +238,6 @@ bool Hub::prepare_to_sleep() {
   return false;
 }
 
-// Every second ready fiber goes to hubs that have nothing to do. On base_ only: there each has really left its stack.
-void Hub::share_work() {
-  if (load() < 2 || hub_count() == 1) return;
-  for (int i = 0; i < hub_count() && load() >= 2; i++) {
-    Hub& other = hub(i);
-    if (&other == this || !other.sleeping_.load(std::memory_order_relaxed)) continue;
-    for (int half = load() / 2; half > 0; half--) {
-      Fiber* fiber = pop_ready();
-      timers_.remove(*fiber);
-      counters.moves++;
-      fiber->hub.store(&other, std::memory_order_relaxed);
-      other.drop_in(*fiber);
-    }
-  }
-}
-
 void Hub::run() {
   for (;;) {
     lend_mask(carrier_mask());
@@ -255,21 +245,24 @@ void Hub::run() {
     deliver_inbox();
     expire_timers();
     deliver_inbox();
-    share_work();
     new_this_turn_ = 0;
+    if (load() > 1 && idle_hubs.load(std::memory_order_relaxed)) call_for_help();
     budget_ = load() > switches_per_turn ? load() : switches_per_turn;
     while (budget_ > 0) {
       Fiber* next = next_ready();
       if (!next) break;
       resume(*next);
     }
-    bool idle = prepare_to_sleep();
+    bool idle = prepare_to_sleep() && !find_work();
     counters.turns++;
     counters.sleeps += idle;
     if (__builtin_expect(tells_sleep_, 0) && idle) tell_sleep();
     loop_.turn(idle, timers_.next_due());
     sleeping_.store(false, std::memory_order_seq_cst);
-    if (idle) note_busy();
+    if (idle) {
+      if (hub_count() > 1) idle_hubs.fetch_and(~bit());
+      note_busy();
+    }
   }
 }
 
@@ -282,7 +275,8 @@ void Hub::forget_in_child() {
   first_ready_ = last_ready_ = last_new_ = nullptr;
   inbox_ = nullptr;
   sleeping_ = false;
-  load_ = 0;
+  load_ = newcomers_ = 0;
+  calm_ = patience_ = 0;
   lent_ = nullptr;
   timers_.clear();
   closed_ = nullptr;

@@ -54,14 +54,20 @@ class Hub {
   // --- the owner word, see carrier.h ---
   bool claim(Fiber& fiber) {
     Fiber* expected = &fiber;
-    return lent_.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel);
+    if (lent_.compare_exchange_strong(expected, nullptr, std::memory_order_acq_rel)) return true;
+    return expected == visited(&fiber) && claim_after_visit(fiber);
   }
   void lend(Fiber& fiber) { lent_.store(&fiber, std::memory_order_release); }
   Carrier* carrier() { return carrier_; }
   void taken_over_by(Carrier& carrier);  // on the carrier's kernel thread, before it continues base_
 
   // --- the supervisor ---
-  Fiber* lent_to() const { return lent_.load(std::memory_order_relaxed); }
+  // Null also while another hub visits.
+  Fiber* lent_to() const {
+    Fiber* out = lent_.load(std::memory_order_relaxed);
+    return is_visited(out) ? nullptr : out;
+  }
+  bool has_queue() const { return load() > 0 || inbox_.load(std::memory_order_relaxed); }
   uint64_t switches_so_far() const { return counters.switches; }
   bool is_sleeping() const { return sleeping_.load(std::memory_order_seq_cst); }
   bool has_others_waiting();
@@ -86,6 +92,11 @@ class Hub {
   void nudge_descriptor(int fd);
   void ring() { loop_.ring(); }
   int load() const { return load_.load(std::memory_order_relaxed); }
+  // Fibers that are to run here, the running one included; a guess.
+  int crowd() const { return load() + newcomers_.load(std::memory_order_relaxed) + !is_sleeping(); }
+  void expect_newcomer() { newcomers_.fetch_add(1, std::memory_order_relaxed); }
+  // A hub with nothing to do, if there is one, is told to look around for work. False: there is none.
+  static bool call_idle_hub();
   int index() const { return index_; }
   bool owns(int fd) const { return loop_.owns(fd); }
 
@@ -115,8 +126,18 @@ class Hub {
   Fiber* next_ready();
   void resume(Fiber& fiber);
   void expire_timers();
-  void share_work();
   bool prepare_to_sleep();
+  void call_for_help();
+  bool find_work();
+  bool outlasts_a_look(Hub& other);
+  bool take_from(Hub& other);
+  bool begin_visit();
+  void end_visit();
+  bool claim_after_visit(Fiber& fiber);
+  // The owner word while another hub takes fibers out of the queue: the fiber that is out, marked.
+  static Fiber* visited(Fiber* out) { return reinterpret_cast<Fiber*>(reinterpret_cast<uintptr_t>(out) | 1); }
+  static bool is_visited(Fiber* word) { return reinterpret_cast<uintptr_t>(word) & 1; }
+  uint64_t bit() const { return uint64_t{1} << index_; }
   void tell_sleep();
 
   int index_ = 0;
@@ -135,6 +156,9 @@ class Hub {
   std::atomic<Closed*> closed_{nullptr};  // told by other kernel threads
   std::atomic<bool> sleeping_{false};
   std::atomic<int> load_{0};  // fibers ready here
+  std::atomic<int> newcomers_{0};  // new fibers in the inbox
+  std::atomic<uint32_t> calm_{0};      // so many occasions to call an idle hub are let pass, ...
+  std::atomic<uint32_t> patience_{0};  // ... more after each call, none after one that was of use
   int budget_ = 0;            // switches before the event loop gets its turn
   int lonely_yields_ = 0;
   bool tells_sleep_ = false;  // CORO_TRACE: a traced fiber has parked since the hub last slept

@@ -111,7 +111,7 @@ uint8_t to_ways(uint32_t events) {
 }
 
 std::atomic<bool> is_told{false};
-std::atomic<bool> opening{false};
+std::atomic<void*> opening{nullptr};  // by the thread with this block
 int last_adopted = -1;
 
 struct Watchers {
@@ -128,14 +128,18 @@ static Loop* loop_turning_here() {
   return nullptr;
 }
 
-bool is_opening_loop() { return opening.load(std::memory_order_relaxed) || loop_turning_here(); }
+static bool is_opening_here() { return opening.load(std::memory_order_relaxed) == this_thread_block(); }
+
+bool is_opening_loop() { return is_opening_here() || loop_turning_here(); }
 
 int adopt_loop_descriptor(int fd) {
-  last_adopted = to_high_number(fd);
-  if (last_adopted >= 0) note_own(last_adopted);
-  if (!opening)
-    if (Loop* loop = loop_turning_here()) loop->replace_epoll(last_adopted);
-  return last_adopted;
+  int high = to_high_number(fd);
+  if (high >= 0) note_own(high);
+  if (is_opening_here())
+    last_adopted = high;
+  else if (Loop* loop = loop_turning_here())
+    loop->replace_epoll(high);
+  return high;
 }
 
 struct Callbacks {
@@ -216,9 +220,9 @@ const char* Loop::open(LoopKind kind, Hub& hub) {
   hub_ = &hub;
   unsigned backend = backend_flags(kind);
   if (!(ev.ev_supported_backends() & backend)) return "this libev has no such backend";
-  opening = true;
+  opening = this_thread_block();
   loop_ = ev.ev_loop_new(backend | EVFLAG_NOENV | EVFLAG_NOSIGMASK | EVFLAG_NOTIMERFD);
-  opening = false;
+  opening = nullptr;
   epoll_ = last_adopted;
   last_adopted = -1;
   if (!loop_) return "libev cannot open an event loop";

@@ -3,6 +3,8 @@
 
 #include <poll.h>
 
+#include <utility>
+
 #include "scheduler/carrier.h"
 #include "scheduler/check.h"
 #include "scheduler/engine.h"
@@ -24,13 +26,17 @@ struct Seen {
   Fiber* out = nullptr;
   uint64_t switches = 0;
   int ticks = 0;
+  bool queue = false;
 };
 
 void look_at(Hub& hub, Seen& seen) {
+  // What find_work() has missed: somebody waited in the queue at two looks.
+  bool queue = hub.has_queue();
+  if (std::exchange(seen.queue, queue) && queue) Hub::call_idle_hub();
   Fiber* out = hub.lent_to();
   uint64_t switches = hub.switches_so_far();
   if (!out || out != seen.out || switches != seen.switches) {
-    seen = {out, switches, 0};
+    seen = {out, switches, 0, queue};
     return;
   }
   if (++seen.ticks < patience_ticks || !hub.has_others_waiting()) return;
@@ -61,6 +67,7 @@ void* supervise(void*) {
     uint32_t heard = bell.load();
     bool busy = !make_helpers();
     bury_carriers();
+    open_wanted_hub();
     int64_t left = next_tick - now();
     if (left > 0) {  // called in between
       timespec rest = to_timespec(left);

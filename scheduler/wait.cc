@@ -124,11 +124,30 @@ void Wait::tell_woken() const {
          what >= 2 ? by[what - 2] : ""});
 }
 
+// Instead of ringing a sleeping hub, the hub of the waker takes the fiber over, if nothing ties it to its own: the waker
+// mostly parks soon, as in a game of ping-pong. When it does not, an idle hub fetches the fiber (balance.cc), and then it
+// stays there for a while. Null: it stays.
+static Hub* nearer_hub(Fiber& fiber, Hub& home) {
+  Fiber* self = current;
+  Hub* mine = self ? self->hub.load(std::memory_order_relaxed) : nullptr;
+  // All fibers of a sleeping hub have left their stacks, and ours goes nowhere until it is delivered.
+  if (!mine || mine == &home || fiber.wait->is_tied_to_hub()) return nullptr;
+  if (fiber.wakes_at_home) {
+    fiber.wakes_at_home--;
+    return nullptr;
+  }
+  fiber.hub.store(mine, std::memory_order_relaxed);
+  return mine;
+}
+
 bool wake(Fiber& fiber, uint64_t epoch, Woken how) {
   uint64_t present = fiber.wake_word.load(std::memory_order_seq_cst);
   if (!is_armed(present) || present >> 8 != epoch) return false;
   if (!fiber.wake_word.compare_exchange_strong(present, word(epoch, woken(how)))) return false;
-  fiber.hub.load(std::memory_order_relaxed)->drop_in(fiber);
+  Hub* home = fiber.hub.load(std::memory_order_relaxed);
+  if (home->is_sleeping())
+    if (Hub* nearer = nearer_hub(fiber, *home)) home = nearer;
+  home->drop_in(fiber);
   return true;
 }
 

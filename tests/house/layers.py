@@ -13,7 +13,7 @@ import house
 RULES = [
     (r"preload/start\.cc", r"(preload|hooks|scheduler)/.*"),
     (r"preload/.*", r"preload/.*|scheduler/(check|counters|sys)\.(h|def)"),
-    (r"hooks/.*", r"hooks/.*|scheduler/.*|preload/(real|options|self|undeclared|backstop)\.h|preload/symbols\.def"),
+    (r"hooks/.*", r"hooks/.*|scheduler/.*|preload/(real|options|profile|self|undeclared|backstop)\.h|preload/symbols\.def"),
     (r"scheduler/.*", r"scheduler/.*"),
     (r"tests/scheduler/.*", r"scheduler/.*|tests/scheduler/.*"),
     (r"tests/preload/.*", r"preload/.*"),

@@ -104,7 +104,7 @@ def readme_complaints(readme, print_table):
     present = {command for command, _ in GENERATED.findall(readme)}
     return found + [
         f"README.md has no table of `coro {command}`"
-        for command in ("options --markdown", "calls --markdown")
+        for command in ("options --markdown", "profiles --markdown", "calls --markdown")
         if command not in present
     ]
 
@@ -128,6 +128,7 @@ def complaints(launcher):
         + hook_complaints(symbols, hooks)
         + test_complaints(symbols, tests)
         + help_complaints("preload/options.def", "OPTION")
+        + help_complaints("preload/profiles.def", "PROFILE")
         + help_complaints("scheduler/counters.def", "COUNTER")
         + readme_complaints(README.read_text(), printer(launcher))
     )
