@@ -28,7 +28,7 @@ int install_action(int signal, const struct sigaction& action) {
   bool handled = handler != SIG_DFL && handler != SIG_IGN;
   if (handled) {
     ours.sa_sigaction = coro_signal_entry;
-    ours.sa_flags = (action.sa_flags & (SA_RESTART | SA_NOCLDSTOP | SA_NOCLDWAIT | SA_ONSTACK)) | SA_SIGINFO;
+    ours.sa_flags = (action.sa_flags & (SA_RESTART | SA_NOCLDSTOP | SA_NOCLDWAIT)) | SA_SIGINFO | SA_ONSTACK;
     from_mask(closed_mask, ours.sa_mask);
   }
   struct sigaction before = actions[signal];

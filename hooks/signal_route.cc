@@ -35,9 +35,13 @@ void nudge(int kernel_thread, int signal) {
   siginfo_t info;
   memset(&info, 0, sizeof info);
   info.si_signo = signal;
+  mark_as_nudge(info);
+  sys::call(SYS_rt_tgsigqueueinfo, sys::getpid(), kernel_thread, signal, sys::as_long(&info));
+}
+
+void mark_as_nudge(siginfo_t& info) {
   info.si_code = nudge_code;
   info.si_value.sival_ptr = &nudge_mark;
-  sys::call(SYS_rt_tgsigqueueinfo, sys::getpid(), kernel_thread, signal, sys::as_long(&info));
 }
 
 bool is_nudge(const siginfo_t& info) { return info.si_code == nudge_code && info.si_value.sival_ptr == &nudge_mark; }

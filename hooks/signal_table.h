@@ -4,6 +4,7 @@
 #pragma once
 
 #include <signal.h>
+#include <ucontext.h>
 
 #include <cstdint>
 
@@ -76,6 +77,13 @@ void forget_timers_in_child();
 // A signal that only says: look at what is pending for you.
 void nudge(int kernel_thread, int signal);
 bool is_nudge(const siginfo_t& info);
+
+void mark_as_nudge(siginfo_t& info);
+
+// A signal has come in on the kernel thread that runs `self`. True: a handler is to run here, its own, or, if it is marked as
+// a nudge, those of pending ones. False: it was sent where it belongs, and the frame is ready to return from.
+bool runs_here(Fiber& self, int signal, siginfo_t* info, ucontext_t* context);
+[[noreturn]] void end_by_default(int signal);
 
 // Where the kernel enters with a handled signal (signal_frame.cc), and where that goes on (signals.cc).
 extern "C" void coro_signal_entry(int signal, siginfo_t* info, void* context);

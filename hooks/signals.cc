@@ -165,34 +165,35 @@ void handle_fault(Fiber& self, int signal, siginfo_t* info, ucontext_t* context)
     call_handler(self, signal, info, context, true);
     return;
   }
-  // As the kernel's force_sig(): blocked or not, it ends the process.
-  set_default_action(signal);
-  default_action(signal);
+  end_by_default(signal);  // as the kernel's force_sig(), blocked or not
 }
 
-// A signal that is no fault has come in on the kernel thread that runs `self`.
-void route(Fiber& self, int signal, siginfo_t* info, ucontext_t* context) {
-  uint64_t bit = bit_of(signal);
+// Whose a signal is that has come in on the kernel thread that runs `self`; null: nobody accepts it.
+Fiber* owner_of(Fiber& self, int signal, const siginfo_t* info, bool& shared) {
   Fiber* target = nullptr;
-  bool shared = false;
+  shared = false;
   if (is_directed(signal, info)) {
-    target = &self;
-    if (signal == SIGABRT) self.blocked &= ~bit;  // abort(3) unblocks it, in the kernel only
-  } else if (is_for_main(info) && main_fiber()) {
-    target = main_fiber();
-  } else if (!is_for_timers_fiber(*info, target)) {
-    target = choose_fiber(signal);
-    shared = true;
+    if (signal == SIGABRT) self.blocked &= ~bit_of(signal);  // abort(3) unblocks it, in the kernel only
+    return &self;
   }
-  if (!target) {
-    if (shared) send_to_process(signal, *info);
-    return;
-  }
-  bool here = target == &self && !self.critical.load(std::memory_order_relaxed) && !(self.blocked & bit);
-  if (here && !(self.pending_signals.load() & bit))
-    call_handler(self, signal, info, context, true);
-  else
+  if (is_for_main(info) && main_fiber()) return main_fiber();
+  if (is_for_timers_fiber(*info, target)) return target;
+  shared = true;
+  return choose_fiber(signal);
+}
+
+// A signal that is no fault. True: its handler is to run here; else it is where it belongs.
+bool route(Fiber& self, int signal, const siginfo_t* info) {
+  bool shared;
+  Fiber* target = owner_of(self, signal, info, shared);
+  bool critical = self.critical.load(std::memory_order_relaxed);
+  uint64_t bit = bit_of(signal);
+  if (target == &self && !critical && !(self.blocked & bit) && !(self.pending_signals.load() & bit)) return true;
+  if (target)
     send_to_fiber(*target, signal, *info, shared);
+  else if (shared)
+    send_to_process(signal, *info);
+  return false;
 }
 
 // On a hub, or on a kernel thread that is none of ours (a timer's, SIGEV_THREAD).
@@ -229,6 +230,23 @@ void mend_frame(Fiber& self, ucontext_t* context, const stack_t& kernel_stack, b
 
 }  // namespace
 
+bool runs_here(Fiber& self, int signal, siginfo_t* info, ucontext_t* context) {
+  int saved = errno;
+  bool fault = is_fault(signal, info);
+  bool here = fault || (!is_nudge(*info) && has_handler(signal) && route(self, signal, info));
+  bool others = !self.critical.load(std::memory_order_relaxed) && self.pending_signals.load() & ~self.blocked;
+  if (!here && others) mark_as_nudge(*info);
+  if (!here && !others) mend_frame(self, context, context->uc_stack, false);
+  errno = saved;
+  return here || others;
+}
+
+void end_by_default(int signal) {
+  set_default_action(signal);
+  default_action(signal);
+  __builtin_trap();
+}
+
 extern "C" void coro_trampoline(int signal, siginfo_t* info, void* raw) {
   int saved = errno;
   Fiber* self = current;
@@ -242,8 +260,8 @@ extern "C" void coro_trampoline(int signal, siginfo_t* info, void* raw) {
   int kernel_thread = sys::gettid();
   if (is_fault(signal, info))
     handle_fault(*self, signal, info, context);
-  else if (!is_nudge(*info) && has_handler(signal))
-    route(*self, signal, info, context);
+  else if (!is_nudge(*info))
+    call_handler(*self, signal, info, context, true);
   if (!self->critical.load(std::memory_order_relaxed)) run_handlers(self, true);
   mend_frame(*self, context, kernel_stack, sys::gettid() != kernel_thread);
   errno = saved;
@@ -252,7 +270,8 @@ extern "C" void coro_trampoline(int signal, siginfo_t* info, void* raw) {
 void forward_signal(int signal, siginfo_t* info, void* context) {
   if (has_handler(signal)) {
     sys::set_signal_mask(closed_mask);
-    coro_trampoline(signal, info, context);
+    bool here = !current || runs_here(*current, signal, info, static_cast<ucontext_t*>(context));
+    if (here) coro_trampoline(signal, info, context);
     return;
   }
   if (action_of(signal).sa_handler == SIG_IGN && info->si_code <= 0) return;

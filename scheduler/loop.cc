@@ -297,16 +297,19 @@ Slot* Loop::slot_of(int fd) {
   return &chunks_[chunk][fd % slots_per_chunk];
 }
 
+void Loop::look_at_next_turn(Slot& slot) {
+  if (slot.starting) return;
+  slot.starting = true;
+  slot.next_starting = starting_.load(std::memory_order_relaxed);
+  starting_.store(&slot, std::memory_order_relaxed);
+}
+
 void Loop::set_ways(Slot& slot, int fd, uint8_t ways) {
   if (slot.ways) ev.ev_io_stop(loop_, &slot.watcher);
   slot.ways = ways;
   if (!ways) return;
   slot.in_kernel = true;
-  if (!slot.starting) {
-    slot.starting = true;
-    slot.next_starting = starting_.load(std::memory_order_relaxed);
-    starting_.store(&slot, std::memory_order_relaxed);
-  }
+  look_at_next_turn(slot);
   ev_io_set(&slot.watcher, fd, to_libev(ways));
   ev.ev_io_start(loop_, &slot.watcher);
 }
@@ -393,6 +396,11 @@ int Loop::control(int operation, int fd, epoll_event* event) {
   // libev takes "exists" for "exists with these events" when it sees no change.
   if (result == -EEXIST && slot && slot->asked != event->events) result = call(EPOLL_CTL_MOD);
   if (result == 0 && slot) slot->asked = static_cast<uint16_t>(event->events);
+  // Closed, and the closer's note not heard of yet: no reason to abort. The next turn lets go of it.
+  if (result == -EBADF && slot && operation != EPOLL_CTL_DEL) {
+    look_at_next_turn(*slot);
+    return 0;
+  }
   return result;
 }
 

@@ -63,6 +63,7 @@ class Loop {
   Slot* slot_of(int fd);
   Slot* present_slot(int fd);
   void set_ways(Slot& slot, int fd, uint8_t ways);
+  void look_at_next_turn(Slot& slot);  // drop_dead_starts()
   void let_go(Slot& slot);
   void drop_dead_starts();
   void set_timer(int64_t due);
