@@ -56,7 +56,10 @@ void all_died(unsigned first, unsigned last) {
 HOOK(int, close, (int fd)) {
   Fiber* fiber = gate<Call::close>();
   if (fiber) test_cancel(fiber);
-  if (hides(fd) && current) return static_cast<int>(failed(EBADF));
+  if (hides(fd)) {
+    if (current) return static_cast<int>(failed(EBADF));
+    note_loop_closes(fd);
+  }
   Descriptor* d = fiber ? descriptor(fd) : nullptr;
   bool may_block = d && d->lingers;
   died(fd);
@@ -143,8 +146,8 @@ HOOK_ALIAS(__pipe, pipe);
 
 // epoll_create1(2): libev's own gets a high number, out of the way of programs that close the low ones.
 HOOK(int, epoll_create1, (int flags)) {
-  int fd = real.epoll_create1(flags);
-  return is_opening_loop() ? adopt_loop_descriptor(fd) : fd;
+  if (is_opening_loop()) return open_loop_descriptor(flags);
+  return real.epoll_create1(flags);
 }
 
 // stdio and directory streams close descriptors inside libc.

@@ -30,13 +30,16 @@ struct Site {
   uintptr_t back;  // behind the syscall instruction
   long number;
 };
-extern "C" __attribute__((used, visibility("hidden"))) Site coro_sites[most_sites];
-Site coro_sites[most_sites];
+extern "C" {
+__attribute__((used, visibility("hidden"))) Site coro_sites[most_sites];
+}
 std::atomic<int> used{0};
 Spinlock lock;
 uintptr_t code_begin = 0, code_end = 0;  // libc's
 
-extern "C" __attribute__((used, visibility("hidden"))) uint32_t coro_save_size = 0;  // of xsavec, plus what aligns it
+extern "C" {
+__attribute__((used, visibility("hidden"))) uint32_t coro_save_size = 0;  // of xsavec, plus what aligns it
+}
 
 extern "C" __attribute__((used, visibility("hidden"))) long coro_enter_site(long index, const long* a) {
   const Site& site = coro_sites[index];

@@ -87,4 +87,4 @@ def test_slapd(world, slapd, number):
         number = signal.SIGTERM
     assert process.stop(number) == 0, process.describe()
     if world.coro:
-        assert world.report(process)["fibers_alive_most"] >= 8
+        assert world.report(process)["fibers_alive_most"] >= 4

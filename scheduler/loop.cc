@@ -28,6 +28,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/timerfd.h>
 
 #include "scheduler/check.h"
@@ -132,7 +133,7 @@ static bool is_opening_here() { return opening.load(std::memory_order_relaxed) =
 
 bool is_opening_loop() { return is_opening_here() || loop_turning_here(); }
 
-int adopt_loop_descriptor(int fd) {
+static int adopt_loop_descriptor(int fd) {
   int high = to_high_number(fd);
   if (high >= 0) note_own(high);
   if (is_opening_here())
@@ -140,6 +141,38 @@ int adopt_loop_descriptor(int fd) {
   else if (Loop* loop = loop_turning_here())
     loop->replace_epoll(high);
   return high;
+}
+
+// libev aborts when it gets no descriptor in the midst of a turn. The limit may well be the program's own, and lower
+// than it need be; else somebody closes something some time.
+static long open_epoll(int flags) {
+  for (;;) {
+    long fd = sys::call(SYS_epoll_create1, flags);
+    if (fd != -EMFILE && fd != -ENFILE) return fd;
+    rlimit before{};
+    sys::call(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, sys::as_long(&before));
+    rlimit raised{before.rlim_max, before.rlim_max};
+    if (sys::call(SYS_prlimit64, 0, RLIMIT_NOFILE, sys::as_long(&raised), 0) == 0) {
+      fd = sys::call(SYS_epoll_create1, flags);
+      sys::call(SYS_prlimit64, 0, RLIMIT_NOFILE, sys::as_long(&before), 0);
+    }
+    if (fd >= 0 || is_opening_here()) return fd;  // a new loop may fail: then there is one hub less
+    timespec pause{0, 5'000'000};
+    sys::call(SYS_nanosleep, sys::as_long(&pause), 0);
+  }
+}
+
+int open_loop_descriptor(int flags) {
+  long fd = open_epoll(flags);
+  if (fd < 0) {
+    errno = static_cast<int>(-fd);
+    return -1;
+  }
+  return adopt_loop_descriptor(static_cast<int>(fd));
+}
+
+void note_loop_closes(int fd) {
+  if (Loop* loop = loop_turning_here()) loop->lose_epoll(fd);
 }
 
 struct Callbacks {
@@ -415,8 +448,14 @@ void Loop::note_events(epoll_event* events, int count) {
 }
 
 void Loop::replace_epoll(int fd) {
-  forget_own(epoll_);
+  lose_epoll(epoll_);
   epoll_ = fd;
+}
+
+void Loop::lose_epoll(int fd) {
+  if (fd < 0 || fd != epoll_) return;
+  forget_own(fd);
+  epoll_ = -1;
 }
 
 void Loop::set_timer(int64_t due) {

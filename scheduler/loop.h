@@ -45,6 +45,7 @@ class Loop {
   void turn(bool block, int64_t due);
   bool has_events();  // could a turn find something at once? Any thread
   void ring();  // makes a sleeping turn() return. Any thread, signal handlers too.
+  void lose_epoll(int fd);     // libev closes it
   void replace_epoll(int fd);  // libev has opened a new one
   void follow_realtime();  // from now on hears of CLOCK_REALTIME being set
 
@@ -83,6 +84,9 @@ class Loop {
 // libev opens its epoll descriptor through libc's epoll_create1, i.e. through our hook: the hook asks this, and gives
 // such a descriptor a high number that closefrom-style daemons do not hit.
 bool is_opening_loop();
-int adopt_loop_descriptor(int fd);
+// In place of epoll_create1(2), whose result or errno it leaves.
+int open_loop_descriptor(int flags);
+// libev closes its descriptor, to open another: from now on the number is the program's.
+void note_loop_closes(int fd);
 
 }  // namespace coro

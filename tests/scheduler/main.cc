@@ -18,9 +18,8 @@ int last_epoll() { return last_epoll_; }
 
 // As hooks/ does it: the engine learns which descriptor is its event loop's.
 extern "C" __attribute__((visibility("default"))) int epoll_create1(int flags) noexcept {
-  int fd = static_cast<int>(syscall(SYS_epoll_create1, flags));
-  if (fd < 0 || !coro::is_opening_loop()) return fd;
-  return coro::last_epoll_ = coro::adopt_loop_descriptor(fd);
+  if (!coro::is_opening_loop()) return static_cast<int>(syscall(SYS_epoll_create1, flags));
+  return coro::last_epoll_ = coro::open_loop_descriptor(flags);
 }
 
 #if defined(__SANITIZE_ADDRESS__)
