@@ -23,6 +23,9 @@ extern "C" __attribute__((visibility("default"))) int epoll_create1(int flags) n
 }
 
 #if defined(__SANITIZE_ADDRESS__)
+// Hubs live for ever, in memory of the engine's own, where LeakSanitizer does not look for pointers to what libev keeps.
+extern "C" const char* __lsan_default_suppressions() { return "leak:libev.so"; }
+
 // ASan asks this for the stack to clean before an exception, a longjmp or a call of a noreturn function, where it does
 // not know the thread: on a fiber, and on the bases of hubs and carriers, where there is nothing to clean.
 extern "C" __attribute__((visibility("default"))) int pthread_getattr_np(pthread_t id, pthread_attr_t* attributes) noexcept {
