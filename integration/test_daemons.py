@@ -141,6 +141,7 @@ def test_nbdkit_copies(world, start, tmp_path):
 # ---- icecast2 ----
 
 STREAM = b"".join(b"%08x" % number for number in range(1 << 18))  # 2 MB, and any long piece of it stands in one place
+PLAYED_TWICE = STREAM + STREAM
 
 
 class Listener:
@@ -154,7 +155,7 @@ class Listener:
 
     async def finish(self, guest, slow):
         heard = await guest.hear(80_000, slow)
-        assert heard in STREAM, f"guest {guest.number} heard what was not played"
+        assert heard in PLAYED_TWICE, f"guest {guest.number} heard what was not played"
 
 
 async def play(port):
@@ -164,10 +165,11 @@ async def play(port):
                  b"Content-Type: audio/mpeg\r\n\r\n")
     assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
     try:
-        for begin in range(0, len(STREAM), 8_192):
-            writer.write(STREAM[begin:begin + 8_192])
-            await writer.drain()
-            await asyncio.sleep(0.03)
+        while True:
+            for begin in range(0, len(STREAM), 8_192):
+                writer.write(STREAM[begin:begin + 8_192])
+                await writer.drain()
+                await asyncio.sleep(0.03)
     finally:
         writer.close()
 
@@ -187,17 +189,29 @@ def icecast_settings(directory, port, place):
       {owner}</icecast>""")
 
 
+def begin_station(world, start, tmp_path):
+    # Its main thread counts on a new thread to have set up the counters before it uses them. Alone, on a busy machine,
+    # that is a matter of luck, and another start is another chance; under the library it must not be.
+    for chances in reversed(range(1 if world.coro else 5)):
+        port = free_port()
+        icecast_settings(tmp_path, port, "Earth")
+        process = start(["icecast2", "-c", tmp_path / "icecast.xml"])
+        try:
+            wait_until_connectable(process, port)
+            eventually(lambda: "Earth" in ask("curl", "-sS", f"http://127.0.0.1:{port}/status-json.xsl"), 20, process.describe)
+            return process, port
+        except AssertionError:
+            if process.running() or process.wait() != -signal.SIGSEGV or not chances:
+                raise
+
+
 def test_icecast(world, start, tmp_path):
-    port = free_port()
-    icecast_settings(tmp_path, port, "Earth")
-    process = start(["icecast2", "-c", tmp_path / "icecast.xml"])
-    wait_until_connectable(process, port)
+    process, port = begin_station(world, start, tmp_path)
 
     def says_it_is_at(place):
         return f'"location":"{place}"' in ask("curl", "-sS", f"http://127.0.0.1:{port}/status-json.xsl")
 
     async def broadcast():
-        await asyncio.to_thread(eventually, lambda: says_it_is_at("Earth"), 20, process.describe)
         playing = asyncio.create_task(play(port))
         threads, _ = await crowd.visit(process, port, Listener())
         assert threads <= HUBS + HELPERS
