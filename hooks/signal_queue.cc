@@ -5,6 +5,7 @@
 #include <atomic>
 
 #include "hooks/signal_table.h"
+#include "scheduler/sys.h"
 
 namespace coro {
 namespace {
@@ -37,7 +38,13 @@ bool grab(Queued& slot) {
   uint32_t filled = slot_filled;
   return slot.state.load(std::memory_order_relaxed) == slot_filled && slot.state.compare_exchange_strong(filled, slot_busy);
 }
-void put_back(Queued& slot) { slot.state.store(slot_filled, std::memory_order_seq_cst); }
+// The bit is set last: who looked while the entry was in our hands has missed it.
+void put_back(Queued& slot) {
+  Fiber* owner = slot.owner;
+  uint64_t bit = bit_of(slot.signal);
+  slot.state.store(slot_filled, std::memory_order_seq_cst);
+  owner->pending_signals.fetch_or(bit);
+}
 void free_slot(Queued& slot) {
   slot.state.store(slot_free, std::memory_order_release);
   in_use.fetch_sub(1);
@@ -61,11 +68,12 @@ Queued* grab_oldest(Fiber& fiber, int signal) {
 
 bool has_any(const Fiber& fiber, int signal) {
   for (int i = 0; i < ever_used.load(); i++)
-    if (queue[i].state.load() != slot_free && queue[i].owner == &fiber && queue[i].signal == signal) return true;
+    if (queue[i].state.load() == slot_filled && queue[i].owner == &fiber && queue[i].signal == signal) return true;
   return false;
 }
 
-// After entries of the fiber went: the bit is clear if that was the last. Who adds one sets the bit after it.
+// After entries of the fiber went: the bit is clear if that was the last. An entry in somebody's hands does not count: it
+// goes, or he sets the bit when he puts it back. He may be on this kernel thread, interrupted: nobody waits for him.
 void settle_bit(Fiber& fiber, int signal) {
   fiber.pending_signals.fetch_and(~bit_of(signal));
   if (has_any(fiber, signal)) fiber.pending_signals.fetch_or(bit_of(signal));
@@ -105,19 +113,21 @@ bool enqueue_info(Fiber& fiber, int signal, const siginfo_t& info, bool shared) 
     slot.order = last_order.fetch_add(1) + 1;
     slot.info = info;
     put_back(slot);
-    fiber.pending_signals.fetch_or(bit_of(signal));
     return true;
   }
   return false;
 }
 
 bool dequeue_info(Fiber& fiber, int signal, siginfo_t& info) {
+  // A handler that came in between would find, and run, what was sent after the entry in our hands.
+  uint64_t open = sys::set_signal_mask(closed_mask);
   Queued* slot = grab_oldest(fiber, signal);
   if (slot) {
     info = slot->info;
     free_slot(*slot);
   }
   settle_bit(fiber, signal);
+  sys::set_signal_mask(open);
   return slot != nullptr;
 }
 
@@ -149,9 +159,7 @@ void move_pending(Fiber& from, Fiber& to, uint64_t set, bool shared_only) {
       }
       put_back(slot);
     }
-    if (!moved) continue;
-    to.pending_signals.fetch_or(bit_of(signal));
-    settle_bit(from, signal);
+    if (moved) settle_bit(from, signal);
   }
 }
 

@@ -48,6 +48,14 @@ int open_descriptors() {
   return count;
 }
 
+void show_descriptors() {
+  for (int fd = 3; fd < 900; fd++) {
+    char path[40], target[200] = "";
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    if (readlink(path, target, sizeof target - 1) > 0) dprintf(2, "descriptor %d is %s\n", fd, target);
+  }
+}
+
 void* act(void* argument) {
   auto& actor = *static_cast<Actor*>(argument);
   actor.body(actor);
@@ -125,6 +133,7 @@ int main(int argc, char** argv) {
   run(static_cast<int64_t>(seconds * 1000));
   check_signals_at_end();
   for (int tries = 0; open_descriptors() != before && tries < 50; tries++) nap_us(100000);
+  if (open_descriptors() != before) show_descriptors();
   MUST_BE(before, open_descriptors());
   for (Actor& actor : actors) printf("%s: %ld\n", actor.name, actor.steps.load());
   puts("PASS");
