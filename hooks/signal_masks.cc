@@ -68,6 +68,8 @@ void set_blocked(Fiber& fiber, uint64_t mask) {
   fiber.blocked = mask;
   if (away_on(fiber)) sys::set_exact_signal_mask(mask);
   if (fiber.counted != mask) {
+    // Of kernel threads that open their masks at once, each would get some of what waits, and the order be lost.
+    if (uint64_t opened = fiber.counted & ~mask & carrier_mask()) fetch_from_kernel(opened);
     Critical::enter(current);
     recount(fiber, mask, 0);
     Critical::leave(current);  // what became deliverable is the caller's business

@@ -38,6 +38,9 @@ void set_default_action(int signal);
 // The fiber's virtual mask, and with it perhaps the carriers' kernel mask. Does not run what becomes deliverable.
 void set_blocked(Fiber& fiber, uint64_t mask);
 
+// Takes what the kernel has pending, of signals that its mask blocks here, to whoever is to have it. On a fiber.
+void fetch_from_kernel(uint64_t set);
+
 // In a fork's child: only the survivor's mask counts.
 void recount_in_child(Fiber& survivor);
 

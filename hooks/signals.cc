@@ -196,6 +196,25 @@ bool route(Fiber& self, int signal, const siginfo_t* info) {
   return false;
 }
 
+}  // namespace
+
+void fetch_from_kernel(uint64_t set) {
+  for (;;) {
+    siginfo_t info;
+    timespec none{};
+    long signal = sys::call(SYS_rt_sigtimedwait, sys::as_long(&set), sys::as_long(&info), sys::as_long(&none), sizeof set);
+    if (signal <= 0) return;
+    if (is_nudge(info)) continue;
+    bool shared;
+    if (Fiber* target = owner_of(*current, static_cast<int>(signal), &info, shared))
+      send_to_fiber(*target, static_cast<int>(signal), info, shared);
+    else if (shared)
+      send_to_process(static_cast<int>(signal), info);
+  }
+}
+
+namespace {
+
 // On a hub, or on a kernel thread that is none of ours (a timer's, SIGEV_THREAD).
 void handle_without_fiber(int signal, siginfo_t* info, ucontext_t* context) {
   bool foreign = !is_hub_block(this_thread_block());
