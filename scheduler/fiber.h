@@ -78,7 +78,8 @@ struct Fiber {
   // --- timer (timers.h): lazily kept in its hub's heap ---
   Deadline deadline;         // of the present wait
   int64_t timer_due = 0;     // when the heap will look, <= deadline
-  int32_t timer_index = -1;  // place in the heap; -1 not there
+  // Place in the heap, -1 not there. A waker on another hub looks whether it is there (wait.cc).
+  std::atomic<int32_t> timer_index{-1};
   Hub* timer_hub = nullptr;
 
   // --- life (fiber.cc, fiber_pool.cc) ---

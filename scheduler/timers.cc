@@ -10,14 +10,14 @@ namespace coro {
 Timers::~Timers() { resize_memory(heap_, 0); }
 
 void Timers::clear() {
-  for (int i = 0; i < size_; i++) heap_[i]->timer_index = -1;
+  for (int i = 0; i < size_; i++) heap_[i]->timer_index.store(-1, std::memory_order_relaxed);
   size_ = 0;
   settle();
 }
 
 void Timers::place(int at, Fiber* fiber) {
   heap_[at] = fiber;
-  fiber->timer_index = at;
+  fiber->timer_index.store(at, std::memory_order_relaxed);
 }
 
 void Timers::rise(int at) {
@@ -45,10 +45,10 @@ void Timers::sink(int at) {
 }
 
 bool Timers::watch(Fiber& fiber, int64_t due) {
-  if (fiber.timer_index >= 0) {
+  if (int at = fiber.timer_index.load(std::memory_order_relaxed); at >= 0) {
     if (due < fiber.timer_due) {
       fiber.timer_due = due;
-      rise(fiber.timer_index);
+      rise(at);
       settle();
     }
     return true;
@@ -68,16 +68,17 @@ bool Timers::watch(Fiber& fiber, int64_t due) {
 }
 
 void Timers::remove(Fiber& fiber) {
-  int at = fiber.timer_index;
+  int at = fiber.timer_index.load(std::memory_order_relaxed);
   if (at < 0) return;
   CHECK(heap_[at] == &fiber);
-  fiber.timer_index = -1;
   Fiber* last = heap_[--size_];
   if (last != &fiber) {
     place(at, last);
     rise(at);
-    sink(last->timer_index);
+    sink(last->timer_index.load(std::memory_order_relaxed));
   }
+  // From here on the fiber, once woken, may run on another hub.
+  fiber.timer_index.store(-1, std::memory_order_release);
   settle();
 }
 
@@ -90,8 +91,8 @@ void Timers::expire(int64_t now, void (*fire)(Fiber&)) {
     if (due == INT64_MAX) {
       remove(fiber);
     } else if (due <= now) {
+      fire(fiber);  // first: once it is off the heap its waker may have taken it to another hub, into its next wait
       remove(fiber);
-      fire(fiber);
     } else {
       fiber.timer_due = due;
       sink(0);

@@ -21,7 +21,7 @@ class Timers {
   void remove(Fiber& fiber);
   // The earliest time anyone must be looked at; INT64_MAX: never.
   int64_t next_due() const;
-  // Calls fire(fiber) for each whose own deadline has come; forgets those without one.
+  // Calls fire(fiber) for each whose own deadline has come, which must not watch it again; forgets those without one.
   void expire(int64_t now, void (*fire)(Fiber&));
   // After CLOCK_REALTIME was set: every realtime deadline gets its new place.
   void clock_was_set();

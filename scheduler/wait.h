@@ -58,7 +58,9 @@ class Wait {
   // Which of the given sources fired is in IoSource::fired; for on(fd): here.
   uint8_t fired() const { return one_.fired; }
   int events() const { return one_.events; }
-  bool is_tied_to_hub() const { return source_count_ || fiber_->timer_index >= 0; }
+  bool is_tied_to_hub() const {
+    return source_count_ || fiber_->timer_index.load(std::memory_order_acquire) >= 0;
+  }
   bool is_cancellable() const { return cancellable_ == Cancellable::yes; }
   Reason why() const { return why_; }
 
