@@ -164,7 +164,7 @@ int poll_on_fiber(Call call, Fiber* fiber, pollfd* fds, nfds_t count, const Dead
   if (is_plain(fds, count))
     result = wait_for_one(call, fiber, *fds, deadline);
   else
-    result = until_any(call, fiber, fds, count, deadline, true, [&] { return real.poll(fds, count, 0); });
+    result = until_any(call, fiber, fds, count, deadline, [&] { return real.poll(fds, count, 0); });
   if (result > 0 && count == 1)
     if (Descriptor* d = descriptor(fds->fd)) d->drained = 0;
   if (result >= 0) errno = saved;

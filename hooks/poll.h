@@ -19,15 +19,11 @@ bool needs_nesting(const pollfd* fds, nfds_t count);
 bool park_until_any(Call call, const pollfd* fds, nfds_t count, bool nests, const Deadline& deadline, Woken& woken);
 
 // The heart of poll and select: attempt() answers as with time-out 0; between attempts the fiber waits on fds.
-// `skip`: the first attempt is known to find nothing.
+// The first attempt has found nothing.
 template <class Attempt>
 int until_any(Call call, Fiber* fiber, const pollfd* fds, nfds_t count, const Deadline& deadline,
-              bool skip, Attempt attempt) {
+              Attempt attempt) {
   int saved = errno;
-  if (!skip) {
-    int result = attempt();
-    if (result != 0) return result;
-  }
   bool nests = needs_nesting(fds, count);
   for (;;) {
     Woken woken;

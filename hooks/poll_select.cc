@@ -84,7 +84,9 @@ int select_on_fiber(Call call, Fiber* fiber, int limit, fd_set* in, fd_set* out,
   if (int error = sets->trouble()) {
     result = static_cast<int>(failed(error));
   } else {
-    result = until_any(call, fiber, sets->fds(), sets->count(), deadline, false, [&] { return sets->attempt(); });
+    auto attempt = [&] { return sets->attempt(); };
+    result = attempt();
+    if (result == 0) result = until_any(call, fiber, sets->fds(), sets->count(), deadline, attempt);
     if (result < 0) sets->put_back();
   }
   KeepErrno keep;

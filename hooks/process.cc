@@ -11,8 +11,8 @@
 //    once the engine runs it is given fork's semantics. Before, it is libc's, and no frame of ours may sit between.
 #include "hooks/process.h"
 
+#include "hooks/clean_helper.h"
 #include "hooks/fd_table.h"
-#include "hooks/hook.h"
 #include "hooks/identity.h"
 #include "hooks/signals.h"
 #include "hooks/thread.h"
@@ -75,26 +75,15 @@ void standard_descriptors_died() {
 
 void watch_forks() { pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child); }
 
-namespace {
-
-template <Call call, class Make>
-auto make_process(Make make) {
-  gate<call>();
-  Away away(to_reason(call), Helpers::clean);
-  return is_filtered_here() ? static_cast<int>(failed(EAGAIN)) : make();
-}
-
-}  // namespace
-
 // fork(2): the child has one fiber, the caller, and can make new ones.
 HOOK(pid_t, fork, (void)) {
-  return make_process<Call::fork>([] { return real.fork(); });
+  return run_clean<Call::fork>([] { return real.fork(); });
 }
 HOOK_ALIAS(__fork, fork);
 
 // _Fork(3): as fork, without handlers of the program's.
 HOOK(pid_t, _Fork, (void)) {
-  return make_process<Call::_Fork>([] {
+  return run_clean<Call::_Fork>([] {
     before_fork();
     pid_t pid = real._Fork();
     if (pid == 0)
@@ -108,7 +97,7 @@ HOOK(pid_t, _Fork, (void)) {
 namespace {
 
 pid_t fork_for_vfork() {
-  return make_process<Call::vfork>([] { return real.fork(); });
+  return run_clean<Call::vfork>([] { return real.fork(); });
 }
 
 extern "C" __attribute__((used, visibility("hidden"))) pid_t (*coro_vfork_target())() {
@@ -133,14 +122,14 @@ HOOK_ALIAS(__vfork, vfork);
 
 // daemon(3): as libc.
 HOOK(int, daemon, (int nochdir, int noclose)) {
-  int result = make_process<Call::daemon>([&] { return real.daemon(nochdir, noclose); });
+  int result = run_clean<Call::daemon>([&] { return real.daemon(nochdir, noclose); });
   if (result == 0 && !noclose) standard_descriptors_died();
   return result;
 }
 
 // forkpty(3): as libc.
 HOOK(int, forkpty, (int* master, char* name, const termios* mode, const winsize* size)) {
-  int result = make_process<Call::forkpty>([&] { return real.forkpty(master, name, mode, size); });
+  int result = run_clean<Call::forkpty>([&] { return real.forkpty(master, name, mode, size); });
   if (result == 0) standard_descriptors_died();
   return result;
 }

@@ -10,12 +10,10 @@
 //    cancellation.
 #include <stdarg.h>
 
+#include "hooks/clean_helper.h"
 #include "hooks/fd_table.h"
-#include "hooks/hook.h"
 #include "hooks/identity.h"
 #include "hooks/signals.h"
-#include "scheduler/carrier.h"
-#include "scheduler/offload.h"
 
 namespace coro {
 namespace {
@@ -24,13 +22,14 @@ namespace {
 // there is none; errno says EAGAIN.
 template <class Run, class Result>
 Result run_away(Call call, Fiber* fiber, Run run, Result failed) {
-  Away away(to_reason(call), Helpers::clean);
-  if (is_filtered_here()) {
+  auto run_as_fiber = [&] {
+    assume_identity_on_helper(*fiber);
+    return run();
+  };
+  return on_clean_helper(call, run_as_fiber, [&] {
     errno = EAGAIN;
     return failed;
-  }
-  assume_identity_on_helper(*fiber);
-  return run();
+  });
 }
 
 template <Call call, class Run, class Result = int>

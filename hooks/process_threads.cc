@@ -1,27 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Calls in which libc itself makes kernel threads or processes, behind pthread_create's and fork's back. What they make
-// must not inherit a carrier's filter, so they run on a clean helper; without a filter, in place. They do not wait, but for
+// Calls in which libc itself makes kernel threads or processes (clean_helper.h). They do not wait, but for
 // lio_listio(LIO_WAIT) and wordexp, which wait for a child.
 #include <aio.h>
 #include <netdb.h>
 
-#include "hooks/hook.h"
-#include "scheduler/carrier.h"
-#include "scheduler/offload.h"
+#include "hooks/clean_helper.h"
 
 namespace coro {
-namespace {
-
-template <Call call, class Run>
-int run_clean(Run run) {
-  gate<call>();
-  Away away(to_reason(call), Helpers::clean);
-  return is_filtered_here() ? static_cast<int>(failed(EAGAIN)) : run();
-}
-
-}  // namespace
-
 // aio_read(3), aio_write(3), aio_fsync(3): as libc, whose threads do the work.
 HOOK(int, aio_read, (aiocb * block)) {
   return run_clean<Call::aio_read>([&] { return real.aio_read(block); });
@@ -45,9 +31,7 @@ HOOK(int, lio_listio, (int mode, aiocb* const* list, int count, sigevent* event)
 
 // getaddrinfo_a(3): as libc; returns the error.
 HOOK(int, getaddrinfo_a, (int mode, gaicb** list, int count, sigevent* event)) {
-  gate<Call::getaddrinfo_a>();
-  Away away(to_reason(Call::getaddrinfo_a), Helpers::clean);
-  return is_filtered_here() ? EAI_AGAIN : real.getaddrinfo_a(mode, list, count, event);
+  return run_clean<Call::getaddrinfo_a>([&] { return real.getaddrinfo_a(mode, list, count, event); }, [] { return EAI_AGAIN; });
 }
 
 // mq_notify(3): as libc, which makes a thread for SIGEV_THREAD.
@@ -58,9 +42,7 @@ HOOK(int, mq_notify, (mqd_t queue, const sigevent* event)) {
 
 // wordexp(3): as libc, which runs a shell for command substitutions.
 HOOK(int, wordexp, (const char* words, wordexp_t* result, int flags)) {
-  gate<Call::wordexp>();
-  Away away(to_reason(Call::wordexp), Helpers::clean);
-  return is_filtered_here() ? WRDE_NOSPACE : real.wordexp(words, result, flags);
+  return run_clean<Call::wordexp>([&] { return real.wordexp(words, result, flags); }, [] { return int{WRDE_NOSPACE}; });
 }
 
 }  // namespace coro

@@ -6,11 +6,10 @@
 #include <errno.h>
 #include <time.h>
 
+#include "hooks/clean_helper.h"
 #include "hooks/signal_calls.h"
 #include "hooks/signals.h"
 #include "hooks/thread.h"
-#include "scheduler/carrier.h"
-#include "scheduler/offload.h"
 #include "scheduler/sys.h"
 
 namespace coro {
@@ -64,8 +63,7 @@ namespace {
 
 // libc makes a thread for it: see hooks/process_threads.cc.
 int create_with_thread(clockid_t clock, sigevent* event, timer_t* timer) {
-  Away away(to_reason(Call::timer_create), Helpers::clean);
-  return is_filtered_here() ? static_cast<int>(failed(EAGAIN)) : real.timer_create(clock, event, timer);
+  return on_clean_helper(Call::timer_create, [&] { return real.timer_create(clock, event, timer); });
 }
 
 }  // namespace

@@ -34,7 +34,6 @@ namespace {
 bool running = false, patches = false;
 struct sigaction programs;
 
-
 bool may_enter(const Fiber* fiber) {
   return fiber && !fiber->critical.load(std::memory_order_relaxed) && !away_on(*fiber);
 }

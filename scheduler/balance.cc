@@ -42,7 +42,7 @@ bool Hub::call_idle_hub() {
   if (!idle) return false;
   Hub& one = coro::hub(std::countr_zero(idle));
   idle_hubs.fetch_and(~one.bit());
-  if (one.sleeping_.load(std::memory_order_seq_cst) && one.sleeping_.exchange(false)) one.ring();
+  one.ring_if_sleeping();
   return true;
 }
 

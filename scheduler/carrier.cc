@@ -147,14 +147,7 @@ const char* give_to_carrier(Hub& hub) {
   Carrier* carrier = new_carrier();
   if (!carrier) return "no memory for a carrier";
   carrier->given = &hub;
-  pthread_attr_t attributes;
-  pthread_attr_init(&attributes);
-  pthread_attr_setstacksize(&attributes, 128 << 10);
-  uint64_t mask = sys::set_signal_mask(~uint64_t{0});
-  int failed = engine_config().create_thread(&carrier->thread, &attributes, run_carrier, carrier);
-  sys::set_signal_mask(mask);
-  pthread_attr_destroy(&attributes);
-  if (!failed) {
+  if (start_kernel_thread(run_carrier, carrier, &carrier->thread)) {
     count_kernel_thread(+1);
     return nullptr;
   }

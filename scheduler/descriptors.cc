@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "scheduler/descriptors.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -94,6 +95,23 @@ bool is_our_descriptor(int fd) {
     if (!value) return false;
   }
   return false;
+}
+
+long open_own_epoll(int flags, bool must) {
+  for (;;) {
+    long fd = sys::call(SYS_epoll_create1, flags);
+    if (fd != -EMFILE && fd != -ENFILE) return fd;
+    rlimit before{};
+    sys::call(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, sys::as_long(&before));
+    rlimit raised{before.rlim_max, before.rlim_max};
+    if (sys::call(SYS_prlimit64, 0, RLIMIT_NOFILE, sys::as_long(&raised), 0) == 0) {
+      fd = sys::call(SYS_epoll_create1, flags);
+      sys::call(SYS_prlimit64, 0, RLIMIT_NOFILE, sys::as_long(&before), 0);
+    }
+    if (fd >= 0 || !must) return fd;
+    timespec pause{0, 5'000'000};
+    sys::call(SYS_nanosleep, sys::as_long(&pause), 0);
+  }
 }
 
 int to_high_number(int fd) {

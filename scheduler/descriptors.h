@@ -31,6 +31,10 @@ void forget_own(int fd);
 void close_own(int fd);  // does nothing with -1
 bool is_our_descriptor(int fd);
 
+// epoll_create1(2) as the kernel answers it, also at the limit of descriptors, which may be the program's own and lower than
+// it need be. must: waits until there is one.
+long open_own_epoll(int flags, bool must);
+
 // Moves a descriptor (close-on-exec) to a number that closefrom-style daemons do not hit; returns the new number.
 int to_high_number(int fd);
 

@@ -33,11 +33,8 @@ void Hub::drop_in(Fiber& fiber) {
     fiber.next = head;
   } while (!inbox_.compare_exchange_weak(head, &fiber, std::memory_order_seq_cst));
   // Pairs with prepare_to_sleep(): either the hub sees the inbox filled, or we see it sleeping.
-  if (sleeping_.load(std::memory_order_seq_cst)) {
-    if (sleeping_.exchange(false)) loop_.ring();
-  } else if (idle_hubs.load(std::memory_order_seq_cst) && current) {
+  if (!ring_if_sleeping() && idle_hubs.load(std::memory_order_seq_cst) && current)
     call_for_help();  // the waker may run on for long
-  }
 }
 
 void Hub::deliver_inbox() {
@@ -93,7 +90,7 @@ void Hub::tell(int fd, uint32_t generation, bool nudge) {
   *note = {closed_.load(std::memory_order_relaxed), fd, generation, nudge};
   while (!closed_.compare_exchange_weak(note->next, note)) {
   }
-  if (sleeping_.load(std::memory_order_seq_cst) && sleeping_.exchange(false)) loop_.ring();
+  ring_if_sleeping();
 }
 
 void Hub::hear_of_closes() {

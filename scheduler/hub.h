@@ -91,6 +91,12 @@ class Hub {
   // Whoever waits for the descriptor here looks again (Woken::ready).
   void nudge_descriptor(int fd);
   void ring() { loop_.ring(); }
+  // False: it was awake. Of several who call, one rings.
+  bool ring_if_sleeping() {
+    if (!is_sleeping()) return false;
+    if (sleeping_.exchange(false)) ring();
+    return true;
+  }
   int load() const { return load_.load(std::memory_order_relaxed); }
   // Fibers that are to run here, the running one included; a guess.
   int crowd() const { return load() + newcomers_.load(std::memory_order_relaxed) + !is_sleeping(); }

@@ -28,7 +28,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <sys/timerfd.h>
 
 #include "scheduler/check.h"
@@ -143,27 +142,9 @@ static int adopt_loop_descriptor(int fd) {
   return high;
 }
 
-// libev aborts when it gets no descriptor in the midst of a turn. The limit may well be the program's own, and lower
-// than it need be; else somebody closes something some time.
-static long open_epoll(int flags) {
-  for (;;) {
-    long fd = sys::call(SYS_epoll_create1, flags);
-    if (fd != -EMFILE && fd != -ENFILE) return fd;
-    rlimit before{};
-    sys::call(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, sys::as_long(&before));
-    rlimit raised{before.rlim_max, before.rlim_max};
-    if (sys::call(SYS_prlimit64, 0, RLIMIT_NOFILE, sys::as_long(&raised), 0) == 0) {
-      fd = sys::call(SYS_epoll_create1, flags);
-      sys::call(SYS_prlimit64, 0, RLIMIT_NOFILE, sys::as_long(&before), 0);
-    }
-    if (fd >= 0 || is_opening_here()) return fd;  // a new loop may fail: then there is one hub less
-    timespec pause{0, 5'000'000};
-    sys::call(SYS_nanosleep, sys::as_long(&pause), 0);
-  }
-}
-
 int open_loop_descriptor(int flags) {
-  long fd = open_epoll(flags);
+  // libev aborts when it gets none in the midst of a turn; a loop that cannot be opened is one hub less.
+  long fd = open_own_epoll(flags, !is_opening_here());
   if (fd < 0) {
     errno = static_cast<int>(-fd);
     return -1;

@@ -12,6 +12,4 @@ namespace coro {
 // As realloc(3), but what is new is zeroed; size 0 gives it back and returns null. Null: no memory, `old` stands.
 void* resize_memory(void* old, size_t size);
 
-
-
 }  // namespace coro

@@ -2,7 +2,7 @@
 //
 //   fiber on hub            after the switch (any context)      helper thread
 //   leave(after: hand_over) ──► queue, futex ───────────────► resume fiber on its own stack, with its mask
-//   ... call ...                                               base ◄── switch (after: send_home) ──► hub's inbox
+//   ... call ...                                               base ◄── switch (after: give_back_and_go) ──► hub's inbox
 //
 // Helpers block every signal while idle; while a fiber is on one, the kernel mask is the fiber's own. A helper is made by
 // the supervisor: a kernel thread inherits its maker's seccomp filter, and carriers have one. So a fiber leaves for a
@@ -86,16 +86,22 @@ void send_home(void* argument) {
   fiber->home->drop_in(*fiber);
 }
 
+// From the helper's own stack, which is free for the next fiber before this one can ask for a helper again.
+void give_back_and_go(void* argument) {
+  auto* fiber = static_cast<Fiber*>(argument);
+  if (!fiber->helper->spoiled) {
+    Locked hold(lock);
+    pool_of(*fiber).spare++;
+  }
+  send_home(fiber);
+}
+
 // False: the helper is spoiled.
 bool run_away_fiber(Pool& pool, Helper& helper, Fiber& fiber) {
   fiber.helper = &helper;
   fiber.helper_tid.store(sys::gettid(), std::memory_order_release);
   switch_context(helper.base, fiber.context);
   sys::set_signal_mask(~uint64_t{0});
-  if (!helper.spoiled) {
-    Locked hold(lock);
-    pool.spare++;
-  }
   if (!pool.stays) wake_queue(spare_helper_queue(), 1);
   return !helper.spoiled;
 }
@@ -145,18 +151,7 @@ void* help(void* argument) {
   return nullptr;
 }
 
-bool make_helper(Pool& pool) {
-  pthread_attr_t attributes;
-  pthread_attr_init(&attributes);
-  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  pthread_attr_setstacksize(&attributes, 128 << 10);
-  uint64_t mask = sys::set_signal_mask(~uint64_t{0});
-  pthread_t id;
-  int failed = engine_config().create_thread(&id, &attributes, help, &pool);
-  sys::set_signal_mask(mask);
-  pthread_attr_destroy(&attributes);
-  return !failed;
-}
+bool make_helper(Pool& pool) { return start_kernel_thread(help, &pool); }
 
 // A helper that was promised cannot be made. False: whom it was promised to has not arrived yet, so try again.
 bool break_promise(Pool& pool) {
@@ -265,7 +260,7 @@ void come_home() {
   if (is_traced(fiber->reason))
     trace({"fiber ", Decimal(fiber->number), " comes home after ", Milliseconds(now() - fiber->parked_since)});
   fiber->helper_tid.store(0, std::memory_order_release);
-  switch_context(fiber->context, fiber->helper->base, {send_home, fiber});
+  switch_context(fiber->context, fiber->helper->base, {give_back_and_go, fiber});
   Critical::leave(fiber);
 }
 

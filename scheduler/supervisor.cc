@@ -92,19 +92,10 @@ void* supervise(void*) {
 
 void ensure_supervisor() {
   if (running.load(std::memory_order_relaxed) || running.exchange(true)) return;
-  pthread_attr_t attributes;
-  pthread_attr_init(&attributes);
-  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  pthread_attr_setstacksize(&attributes, 128 << 10);
-  pthread_t id;
-  uint64_t mask = sys::set_signal_mask(~uint64_t{0});
-  int failed = engine_config().create_thread(&id, &attributes, supervise, nullptr);
-  sys::set_signal_mask(mask);
-  pthread_attr_destroy(&attributes);
-  if (failed)
-    running = false;  // the next fiber tries again
-  else
+  if (start_kernel_thread(supervise, nullptr))
     count_kernel_thread(+1);
+  else
+    running = false;  // the next fiber tries again
 }
 
 void note_busy() {

@@ -33,16 +33,6 @@ static void* echo(void* argument) {
   return NULL;
 }
 
-static void serve(int fd) {
-  pthread_t thread;
-  int error = pthread_create(&thread, NULL, echo, (void*)(long)fd);
-  if (error) {
-    fprintf(stderr, "pthread_create: %s\n", strerror(error));
-    exit(1);
-  }
-  pthread_detach(thread);
-}
-
 int main(void) {
   signal(SIGPIPE, SIG_IGN);
   on_signal(SIGTERM, stop, 0);
@@ -50,7 +40,7 @@ int main(void) {
   while (!stopping) {
     int fd = accept(listener, NULL, NULL);
     if (fd >= 0)
-      serve(fd);
+      serve_by_thread(fd, echo);
     else if (errno != EINTR)
       die("accept");
   }

@@ -46,13 +46,7 @@ int main(void) {
       if (errno != EINTR) die("accept");
       continue;
     }
-    pthread_t thread;
-    int error = pthread_create(&thread, NULL, converse, (void*)(long)fd);
-    if (error) {
-      fprintf(stderr, "pthread_create: %s\n", strerror(error));
-      return 1;
-    }
-    pthread_detach(thread);
+    serve_by_thread(fd, converse);
   }
   pthread_mutex_lock(&lock);
   printf("served %lu connections, %llu bytes\n", connections, bytes);

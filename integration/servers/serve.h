@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,6 +46,17 @@ static inline int write_all(int fd, const char* data, size_t size) {
     size -= (size_t)done;
   }
   return 1;
+}
+
+// A detached thread for the connection: converse((void*)(long)fd).
+static inline void serve_by_thread(int fd, void* (*converse)(void*)) {
+  pthread_t thread;
+  int error = pthread_create(&thread, NULL, converse, (void*)(long)fd);
+  if (error) {
+    fprintf(stderr, "pthread_create: %s\n", strerror(error));
+    exit(1);
+  }
+  pthread_detach(thread);
 }
 
 // Installs a handler, without SA_RESTART unless the flags say so.

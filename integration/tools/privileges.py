@@ -9,27 +9,27 @@ import threading
 PROGRAM = sys.argv[1:]
 
 
+def said_by(child, reader, writer):
+    os.close(writer)
+    with open(reader) as text:
+        said = text.read()
+    os.waitpid(child, 0)
+    return said
+
+
 def by_fork():
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
         os.dup2(writer, 1)
         os.execv(PROGRAM[0], PROGRAM)
-    os.close(writer)
-    with open(reader) as text:
-        said = text.read()
-    os.waitpid(child, 0)
-    return said
+    return said_by(child, reader, writer)
 
 
 def by_posix_spawn():
     reader, writer = os.pipe()
     child = os.posix_spawn(PROGRAM[0], PROGRAM, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, writer, 1)])
-    os.close(writer)
-    with open(reader) as text:
-        said = text.read()
-    os.waitpid(child, 0)
-    return said
+    return said_by(child, reader, writer)
 
 
 def by_subprocess():

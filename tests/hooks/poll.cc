@@ -110,6 +110,45 @@ static void hang_ups() {
   close(idle);
 }
 
+// One descriptor, and what comes comes while it is waited for.
+static void says_what_came() {
+  Tcp tcp;
+  pollfd one = {tcp.a, POLLPRI, 0};
+  Stopwatch watch;
+  Thread writer = after(20, [&] {
+    EXPECT_OK(1, send(tcp.b, "d", 1, 0));  // no news for who asks for urgent data only
+    pause_ms(20);
+    EXPECT_OK(1, send(tcp.b, "u", 1, MSG_OOB));
+  });
+  EXPECT_OK(1, poll(&one, 1, 3000));
+  EXPECT_WAITED(watch);
+  EXPECT_EQ(POLLPRI, one.revents);
+  writer.join();
+  one = {tcp.a, POLLIN | POLLPRI, 0};
+  EXPECT_OK(1, poll(&one, 1, 3000));
+  EXPECT_EQ(POLLIN | POLLPRI, one.revents);
+  char byte;
+  EXPECT_OK(1, recv(tcp.a, &byte, 1, 0));
+  EXPECT_OK(1, recv(tcp.a, &byte, 1, MSG_OOB));
+  auto* kept = static_cast<pollfd*>(malloc(sizeof(pollfd)));
+  *kept = {tcp.a, POLLIN | POLLPRI, 0};
+  EXPECT_ERRNO(EAGAIN, recv(tcp.a, &byte, 1, MSG_DONTWAIT));
+  Thread sender = after(20, [&] { EXPECT_OK(1, send(tcp.b, "m", 1, 0)); });
+  EXPECT_OK(1, poll(kept, 1, 3000));
+  EXPECT_EQ(POLLIN, kept->revents);
+  sender.join();
+  EXPECT_OK(1, recv(tcp.a, &byte, 1, 0));
+  free(kept);
+  one = {tcp.a, POLLIN, 0};
+  Thread breaker = after(20, [&] {
+    linger hard = {1, 0};
+    EXPECT_OK(0, setsockopt(tcp.b, SOL_SOCKET, SO_LINGER, &hard, sizeof hard));
+    tcp.close_b();
+  });
+  EXPECT_OK(1, poll(&one, 1, 3000));
+  EXPECT_EQ(POLLIN | POLLERR | POLLHUP, one.revents);
+}
+
 static void odd_ones() {
   Pair pair;
   pollfd fds[3] = {{9999, POLLIN, 0}, {pair.a, POLLIN, 0}, {pair.a, POLLOUT, 0}};
@@ -188,6 +227,7 @@ int main() {
     one_with_timeout(pipe.a, pipe.b);
     for_room();
     hang_ups();
+    says_what_came();
     odd_ones();
     with_timespec();
     with_mask();
