@@ -106,6 +106,47 @@ void send_to_process(int signal, const siginfo_t& info) {
   look_again(signal);
 }
 
+namespace {
+
+// It is for the thread that runs here: libc's own raise(3), or what its own system call brought upon it.
+bool is_directed(int signal, const siginfo_t* info) {
+  if (info->si_pid != sys::getpid()) return false;
+  bool by_own_call = (signal == SIGPIPE || signal == SIGXFSZ) && info->si_code == SI_USER;
+  return info->si_code == SI_TKILL || by_own_call;
+}
+
+}  // namespace
+
+bool is_for_main(const siginfo_t* info) { return info->si_code == SI_TKILL && sys::gettid() == sys::getpid(); }
+
+Fiber* owner_of(Fiber& self, int signal, const siginfo_t* info, bool& shared) {
+  Fiber* target = nullptr;
+  shared = false;
+  if (is_directed(signal, info)) {
+    if (signal == SIGABRT) self.blocked &= ~bit_of(signal);  // abort(3) unblocks it, in the kernel only
+    return &self;
+  }
+  if (is_for_main(info) && main_fiber()) return main_fiber();
+  if (is_for_timers_fiber(*info, target)) return target;
+  shared = true;
+  return choose_fiber(signal);
+}
+
+void fetch_from_kernel(uint64_t set) {
+  for (;;) {
+    siginfo_t info;
+    timespec none{};
+    long signal = sys::call(SYS_rt_sigtimedwait, sys::as_long(&set), sys::as_long(&info), sys::as_long(&none), sizeof set);
+    if (signal <= 0) return;
+    if (is_nudge(info)) continue;
+    bool shared;
+    if (Fiber* target = owner_of(*current, static_cast<int>(signal), &info, shared))
+      send_to_fiber(*target, static_cast<int>(signal), info, shared);
+    else if (shared)
+      send_to_process(static_cast<int>(signal), info);
+  }
+}
+
 void give_up_blocked(Fiber& fiber, uint64_t set) {
   uint64_t there = fiber.pending_signals.load() & set;
   if (!there) return;

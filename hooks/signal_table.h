@@ -66,6 +66,10 @@ inline bool accepts(const Fiber& fiber, uint64_t bit) { return !(fiber.blocked &
 
 // A signal for the process: to a fiber that accepts it, else it waits until one does. Any instruction.
 void send_to_process(int signal, const siginfo_t& info);
+// The first kernel thread has the process's number: who sends a signal to that thread from outside means main.
+bool is_for_main(const siginfo_t* info);
+// Whose a signal is that has come in on the kernel thread that runs `self`; null: nobody accepts it.
+Fiber* owner_of(Fiber& self, int signal, const siginfo_t* info, bool& shared);
 // What was sent to the process and now is blocked by the fiber that had it finds another.
 void give_up_blocked(Fiber& fiber, uint64_t set);
 // The signal is ignored from now on: nobody has it pending.

@@ -150,36 +150,12 @@ namespace {
 
 bool is_fault(int signal, const siginfo_t* info) { return info->si_code > 0 && faults & bit_of(signal); }
 
-// It is for the thread that runs here: libc's own raise(3), or what its own system call brought upon it.
-bool is_directed(int signal, const siginfo_t* info) {
-  if (info->si_pid != sys::getpid()) return false;
-  bool by_own_call = (signal == SIGPIPE || signal == SIGXFSZ) && info->si_code == SI_USER;
-  return info->si_code == SI_TKILL || by_own_call;
-}
-
-// The first kernel thread has the process's number: who sends a signal to that thread from outside means main.
-bool is_for_main(const siginfo_t* info) { return info->si_code == SI_TKILL && sys::gettid() == sys::getpid(); }
-
 void handle_fault(Fiber& self, int signal, siginfo_t* info, ucontext_t* context) {
   if (has_handler(signal) && !(self.blocked & bit_of(signal))) {
     call_handler(self, signal, info, context, true);
     return;
   }
   end_by_default(signal);  // as the kernel's force_sig(), blocked or not
-}
-
-// Whose a signal is that has come in on the kernel thread that runs `self`; null: nobody accepts it.
-Fiber* owner_of(Fiber& self, int signal, const siginfo_t* info, bool& shared) {
-  Fiber* target = nullptr;
-  shared = false;
-  if (is_directed(signal, info)) {
-    if (signal == SIGABRT) self.blocked &= ~bit_of(signal);  // abort(3) unblocks it, in the kernel only
-    return &self;
-  }
-  if (is_for_main(info) && main_fiber()) return main_fiber();
-  if (is_for_timers_fiber(*info, target)) return target;
-  shared = true;
-  return choose_fiber(signal);
 }
 
 // A signal that is no fault. True: its handler is to run here; else it is where it belongs.
@@ -195,25 +171,6 @@ bool route(Fiber& self, int signal, const siginfo_t* info) {
     send_to_process(signal, *info);
   return false;
 }
-
-}  // namespace
-
-void fetch_from_kernel(uint64_t set) {
-  for (;;) {
-    siginfo_t info;
-    timespec none{};
-    long signal = sys::call(SYS_rt_sigtimedwait, sys::as_long(&set), sys::as_long(&info), sys::as_long(&none), sizeof set);
-    if (signal <= 0) return;
-    if (is_nudge(info)) continue;
-    bool shared;
-    if (Fiber* target = owner_of(*current, static_cast<int>(signal), &info, shared))
-      send_to_fiber(*target, static_cast<int>(signal), info, shared);
-    else if (shared)
-      send_to_process(static_cast<int>(signal), info);
-  }
-}
-
-namespace {
 
 // On a hub, or on a kernel thread that is none of ours (a timer's, SIGEV_THREAD).
 void handle_without_fiber(int signal, siginfo_t* info, ucontext_t* context) {

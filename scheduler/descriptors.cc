@@ -121,7 +121,7 @@ int to_high_number(int fd) {
   // High, but not at the limit itself: tables are indexed by the number.
   long from = static_cast<long>(limit.rlim_cur) - 64;
   if (from > 960) from = 960;
-  if (from < 16) return fd;
+  if (from < 16) from = static_cast<long>(limit.rlim_cur) / 2;
   long high = sys::call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, from);
   if (high < 0) return fd;
   sys::close(fd);

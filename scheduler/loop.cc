@@ -229,6 +229,10 @@ struct Callbacks {
   }
 };
 
+static int open_timer(int clock) {
+  return to_high_number(static_cast<int>(sys::call(SYS_timerfd_create, clock, TFD_CLOEXEC | TFD_NONBLOCK)));
+}
+
 const char* Loop::open(LoopKind kind, Hub& hub) {
   if (const char* trouble = load_libev()) return trouble;
   hub_ = &hub;
@@ -244,17 +248,17 @@ const char* Loop::open(LoopKind kind, Hub& hub) {
   ev.ev_set_loop_release_cb(loop_, Callbacks::settled, nullptr);
   bell_ = to_high_number(
       static_cast<int>(sys::call(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK)));
-  timer_ = to_high_number(static_cast<int>(
-      sys::call(SYS_timerfd_create, CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)));
-  if (bell_ < 0 || timer_ < 0) return "no descriptors left for an event loop";
-  note_own(bell_);
-  note_own(timer_);
+  timer_ = open_timer(CLOCK_MONOTONIC);
+  step_ = open_timer(CLOCK_REALTIME);  // now: later there may be no descriptor left, or no high one
+  if (bell_ < 0 || timer_ < 0 || step_ < 0) return "no descriptors left for an event loop";
+  for (int fd : {bell_, timer_, step_}) note_own(fd);
   timer_due_ = 0;
   watchers_ = resize_memory(nullptr, sizeof(Watchers));
   if (!watchers_) return "no memory for an event loop";
   auto* own = static_cast<Watchers*>(watchers_);
   Callbacks::start(own->bell, loop_, *this, bell_, Callbacks::bell);
   Callbacks::start(own->timer, loop_, *this, timer_, Callbacks::timer);
+  follows_realtime_ = false;
   return nullptr;
 }
 
@@ -472,11 +476,8 @@ void Loop::ring() {
 }
 
 void Loop::follow_realtime() {
-  if (step_ >= 0) return;
-  step_ = to_high_number(static_cast<int>(
-      sys::call(SYS_timerfd_create, CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK)));
-  if (step_ < 0) return;
-  note_own(step_);
+  if (follows_realtime_) return;
+  follows_realtime_ = true;
   Callbacks::arm_step(step_);
   Callbacks::start(static_cast<Watchers*>(watchers_)->step, loop_, *this, step_, Callbacks::step);
 }

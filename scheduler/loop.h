@@ -75,6 +75,7 @@ class Loop {
   Slot** old_chunks_ = nullptr;  // the parent's, in a fork's child
   int old_chunk_count_ = 0;
   int epoll_ = -1, bell_ = -1, timer_ = -1, step_ = -1;
+  bool follows_realtime_ = false;
   std::atomic<bool> settling_{false};
   std::atomic<Slot*> starting_{nullptr};  // watchers that libev has yet to tell the kernel of
   int64_t timer_due_ = 0;     // what timer_ is set to; 0: not set
