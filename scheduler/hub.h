@@ -15,6 +15,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "scheduler/count.h"
 #include "scheduler/fiber.h"
 #include "scheduler/loop.h"
 #include "scheduler/timers.h"
@@ -25,13 +26,13 @@ constexpr int most_hubs = 64;
 constexpr int most_reasons = 512;
 
 struct Counters {
-#define COUNTER(name, help) uint64_t name = 0;
+#define COUNTER(name, help) Count<uint64_t> name;
 #include "scheduler/counters.def"
 #undef COUNTER
 };
 
 struct CallCounters {
-  uint32_t calls = 0, parks = 0, passed = 0;
+  Count<uint32_t> calls, parks, passed;
 };
 
 struct Carrier;
