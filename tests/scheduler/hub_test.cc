@@ -194,11 +194,11 @@ TEST(hub, wakes_of_foreign_threads_all_arrive) {
 
 TEST(hub, a_ring_is_heard_while_it_sleeps) {
   int key = 0;
+  Stopwatch stopwatch;
   std::thread waker([&] {
     usleep(5000);
     while (!wake_queue(&key, 1)) usleep(100);
   });
-  Stopwatch stopwatch;
   EXPECT_EQ(Woken::ready, park_on(&key));
   EXPECT_TRUE(stopwatch.took_between(4, 5000));
   waker.join();
