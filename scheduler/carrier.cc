@@ -7,6 +7,7 @@
 #include "scheduler/check.h"
 #include "scheduler/engine.h"
 #include "scheduler/fault_stack.h"
+#include "scheduler/kernel_thread.h"
 #include "scheduler/memory.h"
 #include "scheduler/setxid.h"
 #include "scheduler/spinlock.h"
@@ -85,11 +86,8 @@ void* run_carrier(void* argument) {
   auto& carrier = *static_cast<Carrier*>(argument);
   carrier.base.thread_block = this_thread_block();
   carrier.tid = sys::gettid();
-  {
-    FaultStack fault_stack;
-    load_filter(carrier);
-    carry_hubs(carrier, true);
-  }
+  load_filter(carrier);
+  carry_hubs(carrier, true);
   count_kernel_thread(-1);
   bool has_filter = carrier.has_filter;
   {
@@ -98,8 +96,7 @@ void* run_carrier(void* argument) {
     gone = &carrier;
   }
   call_supervisor();
-  if (has_filter) sys::call(SYS_exit, 0);
-  return nullptr;
+  return has_filter ? ends_without_libc : nullptr;
 }
 
 // The base of a kernel thread that the program or a fiber's call brought with it.
@@ -121,14 +118,16 @@ void give(Carrier& carrier, Hub& hub) {
 const char* adopt_kernel_thread(Hub& hub) {
   Carrier* carrier = new_carrier();
   Stack stack;
-  if (!carrier || !take_stack((64 << 10) + thread_block::size(), 4096, stack)) return "no memory for a carrier";
+  void* fault_stack = make_fault_stack();
+  if (!carrier || !fault_stack || !take_stack((64 << 10) + thread_block::size(), 4096, stack))
+    return "no memory for a carrier";
   void* block = thread_block::make(stack.top(), sys::gettid());
   if (!block) return "no memory for a carrier's thread block";
   size_t usable = stack.size - thread_block::size() - thread_block::alignment();
   thread_block::note_first_thread(block);
   make_context(carrier->base, stack.bottom, usable, block, run_base, carrier);
   carrier->tid = sys::gettid();
-  give_fault_stack();
+  use_fault_stack(fault_stack);
   hub.taken_over_by(*carrier);
   return nullptr;
 }

@@ -262,19 +262,6 @@ void count_kernel_thread(int change) {
   }
 }
 
-bool start_kernel_thread(void* (*run)(void*), void* argument, pthread_t* thread) {
-  pthread_attr_t attributes;
-  pthread_attr_init(&attributes);
-  if (!thread) pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  pthread_attr_setstacksize(&attributes, 128 << 10);
-  pthread_t id;
-  uint64_t mask = sys::set_signal_mask(~uint64_t{0});
-  int failed = config_.create_thread(thread ? thread : &id, &attributes, run, argument);
-  sys::set_signal_mask(mask);
-  pthread_attr_destroy(&attributes);
-  return !failed;
-}
-
 EngineNumbers engine_numbers() {
   EngineNumbers result = fiber_numbers();
   result.kernel_threads = kernel_threads;

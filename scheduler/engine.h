@@ -81,8 +81,5 @@ struct EngineNumbers {
 };
 EngineNumbers engine_numbers();
 void count_kernel_thread(int change);  // +1 / -1, by whoever starts and ends one
-// Starts one of the engine's own: a small stack, every signal blocked. `thread`: for who will join it; null: detached.
-// False: the kernel has none. Not counted.
-bool start_kernel_thread(void* (*run)(void*), void* argument, pthread_t* thread = nullptr);
 
 }  // namespace coro

@@ -4,21 +4,16 @@
 // Used only between the kernel's entry and the first step of the handler (hooks/signal_frame.cc).
 #pragma once
 
-#include <cstddef>
-
 namespace coro {
 
-class FaultStack {
- public:
-  FaultStack();
-  ~FaultStack();
-  FaultStack(const FaultStack&) = delete;
-
- private:
-  void* memory_ = nullptr;
-};
-
-// For the calling kernel thread, for good.
-void give_fault_stack();
+// Zeroed memory for one, of which the kernel uses the far end first. Null: there is none, and then the kernel thread must
+// not be: it would end the process when a fiber on it overflows.
+void* make_fault_stack();
+// Makes it that of the calling kernel thread.
+void use_fault_stack(void* memory);
+// The calling kernel thread, which uses it, is to end.
+void free_fault_stack(void* memory);
+// Nobody has used it.
+void discard_fault_stack(void* memory);
 
 }  // namespace coro

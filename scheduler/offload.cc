@@ -14,7 +14,7 @@
 #include "scheduler/carrier.h"
 #include "scheduler/check.h"
 #include "scheduler/engine.h"
-#include "scheduler/fault_stack.h"
+#include "scheduler/kernel_thread.h"
 #include "scheduler/spinlock.h"
 #include "scheduler/supervisor.h"
 #include "scheduler/wait_queue.h"
@@ -137,7 +137,6 @@ void* help(void* argument) {
   Helper helper;
   helper.base.thread_block = this_thread_block();
   count_kernel_thread(+1);
-  FaultStack fault_stack;
   for (;;) {
     uint32_t seen = std::atomic_ref<uint32_t>(pool.arrivals).load();
     Fiber* fiber = take_waiting(pool);

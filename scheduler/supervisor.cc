@@ -8,6 +8,7 @@
 #include "scheduler/carrier.h"
 #include "scheduler/check.h"
 #include "scheduler/engine.h"
+#include "scheduler/kernel_thread.h"
 #include "scheduler/offload.h"
 #include "scheduler/sys.h"
 
