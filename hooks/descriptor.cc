@@ -42,12 +42,27 @@ int close_around(unsigned first, unsigned last, int flags) {
   return from > last ? 0 : real.close_range(from, last, flags);
 }
 
-void all_died(unsigned first, unsigned last) {
+// Calls act(fd) for each of the program's that we know something of.
+template <class Act>
+void each_known(unsigned first, unsigned last, Act act) {
   for (unsigned fd = first; fd <= last && fd < 65536; fd++) {
     Descriptor* d = descriptor(static_cast<int>(fd));
     if (!d) break;
-    if (!hides(static_cast<int>(fd)) && d->kind != Kind::unknown) died(static_cast<int>(fd));
+    if (!hides(static_cast<int>(fd)) && d->kind != Kind::unknown) act(static_cast<int>(fd));
   }
+}
+
+int close_now(int fd) {
+  Dying dying(fd);
+  return real.close(fd);
+}
+
+// `to` becomes another descriptor, if the call can succeed at all.
+template <class Copy>
+int copy_onto(int from, int to, Copy copy) {
+  if (from == to || real.fcntl(from, F_GETFD, 0, 0, 0, 0, 0, 0) < 0) return note_copy(from, copy());
+  Dying dying(to);
+  return note_copy(from, copy());
 }
 
 }  // namespace
@@ -62,8 +77,8 @@ HOOK(int, close, (int fd)) {
   }
   Descriptor* d = fiber ? descriptor(fd) : nullptr;
   bool may_block = d && d->lingers;
-  died(fd);
-  if (!may_block) return real.close(fd);
+  if (!may_block) return close_now(fd);
+  died(fd);  // the number is free at once, the call takes longer
   Away away(to_reason(Call::close));
   return real.close(fd);
 }
@@ -72,7 +87,10 @@ HOOK_ALIAS(__close, close);
 // close_range(2): as close, for each.
 HOOK(int, close_range, (unsigned first, unsigned last, int flags)) {
   if (!engine_started() || first > last) return real.close_range(first, last, flags);
-  if (!(flags & CLOSE_RANGE_CLOEXEC)) all_died(first, last);
+  if (!flags)
+    each_known(first, last, close_now);
+  else if (!(flags & CLOSE_RANGE_CLOEXEC))
+    each_known(first, last, died);  // the kernel makes a table of its own for this kernel thread first
   return close_around(first, last, flags);
 }
 
@@ -87,15 +105,13 @@ HOOK(int, dup, (int fd)) { return note_copy(fd, real.dup(fd)); }
 
 HOOK(int, dup2, (int from, int to)) {
   if (hides(to) || hides(from)) return static_cast<int>(failed(EBADF));
-  if (from != to && real.fcntl(from, F_GETFD, 0, 0, 0, 0, 0, 0) >= 0) died(to);
-  return note_copy(from, real.dup2(from, to));
+  return copy_onto(from, to, [=] { return real.dup2(from, to); });
 }
 HOOK_ALIAS(__dup2, dup2);
 
 HOOK(int, dup3, (int from, int to, int flags)) {
   if (hides(to) || hides(from)) return static_cast<int>(failed(EBADF));
-  if (from != to && real.fcntl(from, F_GETFD, 0, 0, 0, 0, 0, 0) >= 0) died(to);
-  return note_copy(from, real.dup3(from, to, flags));
+  return copy_onto(from, to, [=] { return real.dup3(from, to, flags); });
 }
 
 namespace {

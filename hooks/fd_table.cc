@@ -109,6 +109,15 @@ void died(int fd) {
   forget_descriptor(fd);
 }
 
+Dying::Dying(int fd) : fd_(engine_started() ? fd : -1) {
+  if (fd_ >= 0) begin_closing(fd_);
+  died(fd);
+}
+
+Dying::~Dying() {
+  if (fd_ >= 0) end_closing(fd_);
+}
+
 void duplicated(int from, int to) {
   Descriptor* a = known_descriptor(from);
   Descriptor* b = descriptor(to);

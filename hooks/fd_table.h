@@ -56,6 +56,18 @@ Deadline deadline_of(int fd, Descriptor& d, uint8_t way);
 
 void born(int fd, Kind kind, bool nonblocking);  // by a call of ours in this process
 void died(int fd);       // wakes whoever waits on it; before the real close
+
+// died(), and for as long as this lives, which is across the real close, nobody begins to wait on the number.
+class Dying {
+ public:
+  explicit Dying(int fd);
+  ~Dying();
+  Dying(const Dying&) = delete;
+
+ private:
+  int fd_;
+};
+
 void duplicated(int from, int to);
 void set_nonblocking(int fd, bool on);  // the program changed O_NONBLOCK
 void note_option(int fd, int name, const void* value, unsigned length);  // a setsockopt(SOL_SOCKET) that succeeded

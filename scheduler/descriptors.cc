@@ -18,11 +18,13 @@ std::atomic<int> own[most_own];  // fd + 1; -1: free again; 0: never used
 
 struct Life {
   std::atomic<uint32_t> generation;
+  std::atomic<uint32_t> closers;
   std::atomic<uint64_t> hubs;
 };
 constexpr int lives_per_chunk = 1 << 14;
 constexpr int most_chunks = 256;  // four million numbers
 std::atomic<Life*> lives[most_chunks];
+std::atomic<int> closing{0};  // calls, all in all
 
 Life* life_of(int fd) {
   if (fd < 0 || fd >= lives_per_chunk * most_chunks) return nullptr;
@@ -58,6 +60,27 @@ EndedLife end_generation(int fd) {
   if (!life) return {};
   uint32_t ended = life->generation.fetch_add(1);
   return {ended, life->hubs.load()};
+}
+
+void begin_closing(int fd) {
+  closing++;
+  if (Life* life = life_of(fd)) life->closers++;
+}
+
+void end_closing(int fd) {
+  if (Life* life = life_of(fd)) life->closers--;
+  closing--;
+}
+
+bool is_closing(int fd) {
+  Life* life = life_of(fd);
+  return life && life->closers.load();
+}
+
+void forget_closers() {
+  if (!closing.exchange(0)) return;
+  for (auto& chunk : lives)
+    for (int i = 0; chunk && i < lives_per_chunk; i++) chunk[i].closers = 0;
 }
 
 void note_hub(int fd, int index) {

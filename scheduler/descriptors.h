@@ -19,9 +19,15 @@ struct EndedLife {
 uint64_t hubs_that_know(int fd);
 // Begins the number's next life.
 EndedLife end_generation(int fd);
+// From before its end until the kernel has closed it: who registers the number meanwhile would be registered with what goes,
+// and never hear of it. Pairs may overlap.
+void begin_closing(int fd);
+void end_closing(int fd);
+bool is_closing(int fd);
+void forget_closers();  // in a forked child
 
-// Said by hub `index` itself: before it looks at the generation of what it registers, so that either the closer sees
-// the hub or the hub sees the new generation; and when it has let go.
+// Said by hub `index` itself: before it looks at the generation of what it registers, and then at is_closing(), so that
+// either the closer sees the hub or the hub sees the closer or the new generation; and when it has let go.
 void note_hub(int fd, int index);
 void forget_hub(int fd, int index);
 

@@ -172,6 +172,7 @@ void restart_engine_in_child() {
     hubs_in_parent = hubs_begun;
   }
   reset_queues();
+  forget_closers();
   forget_helpers_in_child();
   forget_carriers_in_child();
   forget_supervisor_in_child();

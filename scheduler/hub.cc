@@ -86,7 +86,8 @@ void Hub::nudge_descriptor(int fd) {
 
 void Hub::tell(int fd, uint32_t generation, bool nudge) {
   auto* note = static_cast<Closed*>(resize_memory(nullptr, sizeof(Closed)));
-  if (!note) return;  // the waiters learn of a close when the number is used again
+  if (!note && last_note_used_.exchange(true)) return;
+  if (!note) note = &last_note_;
   *note = {closed_.load(std::memory_order_relaxed), fd, generation, nudge};
   while (!closed_.compare_exchange_weak(note->next, note)) {
   }
@@ -98,11 +99,13 @@ void Hub::hear_of_closes() {
   Closed* note = closed_.exchange(nullptr);
   while (note) {
     Closed* next = note->next;
-    if (note->nudge)
-      loop_.nudge(note->fd);
-    else
-      loop_.forget(note->fd, note->generation);
-    resize_memory(note, 0);
+    if (note == &last_note_) {
+      last_note_used_ = false;
+      loop_.look_at_all();
+    } else {
+      note->nudge ? loop_.nudge(note->fd) : loop_.forget(note->fd, note->generation);
+      resize_memory(note, 0);
+    }
     note = next;
   }
 }
@@ -277,6 +280,7 @@ void Hub::forget_in_child() {
   lent_ = nullptr;
   timers_.clear();
   closed_ = nullptr;
+  last_note_used_ = false;
   counters = {};
   for (CallCounters& call : calls) call = {};
   loop_.forget_in_child();

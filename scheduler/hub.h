@@ -161,6 +161,8 @@ class Hub {
   };
   void tell(int fd, uint32_t generation, bool nudge);
   std::atomic<Closed*> closed_{nullptr};  // told by other kernel threads
+  Closed last_note_{};  // when there is no memory for one: look at all
+  std::atomic<bool> last_note_used_{false};
   std::atomic<bool> sleeping_{false};
   std::atomic<int> load_{0};  // fibers ready here
   std::atomic<int> newcomers_{0};  // new fibers in the inbox

@@ -299,13 +299,13 @@ Slot* Loop::slot_of(int fd) {
   if (chunk >= chunk_count_) {
     int count = chunk + 16;
     auto** bigger = static_cast<Slot**>(resize_memory(chunks_, sizeof(Slot*) * count));
-    CHECK(bigger);
+    if (!bigger) return nullptr;
     chunks_ = bigger;
     chunk_count_ = count;
   }
   if (!chunks_[chunk]) {
     chunks_[chunk] = static_cast<Slot*>(resize_memory(nullptr, slots_per_chunk * sizeof(Slot)));
-    CHECK(chunks_[chunk]);
+    if (!chunks_[chunk]) return nullptr;
     for (int i = 0; i < slots_per_chunk; i++) {
       ev_io& watcher = chunks_[chunk][i].watcher;
       ev_io_init(&watcher, Callbacks::descriptor, chunk * slots_per_chunk + i, 0);
@@ -333,9 +333,15 @@ void Loop::set_ways(Slot& slot, int fd, uint8_t ways) {
 }
 
 void Loop::arm(IoSource& source) {
-  Slot& slot = *slot_of(source.fd);
+  Slot* place = slot_of(source.fd);
   note_hub(source.fd, hub_->index());
   uint32_t generation = generation_of(source.fd);
+  if (!place || is_closing(source.fd)) {
+    source.link = nullptr;
+    hub_->wake_local(*source.wait, Woken::ready);  // tries again
+    return;
+  }
+  Slot& slot = *place;
   if (slot.generation != generation) {
     let_go(slot);
     slot.generation = generation;
@@ -374,6 +380,17 @@ void Loop::let_go(Slot& slot) {
   if (slot.ways) set_ways(slot, slot.watcher.fd, 0);
   for (IoSource* source = slot.first; source; source = source->next)
     hub_->wake_local(*source->wait, Woken::closed);
+}
+
+void Loop::look_at_all() {
+  for (int fd = 0; fd < chunk_count_ * slots_per_chunk; fd++) {
+    Slot* slot = present_slot(fd);
+    if (!slot || !slot->first) continue;
+    if (slot->generation != generation_of(fd))
+      forget(fd, slot->generation);
+    else
+      nudge(fd);
+  }
 }
 
 void Loop::forget_from_afar(int fd) {

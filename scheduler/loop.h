@@ -36,6 +36,8 @@ class Loop {
   void disarm(IoSource& source);  // only its wait is forgotten; the registration stays (lazy)
   // The number's `generation` ended (see end_generation): wakes its waits with Woken::closed.
   void forget(int fd, uint32_t generation);
+  // Both, for every number: some news got lost.
+  void look_at_all();
   void nudge(int fd);  // wakes its waits with Woken::ready
   // The part of forget() that another kernel thread does itself, after it told the hub: the kernel hears of it, and the
   // caller may close the number when this returns.

@@ -227,6 +227,24 @@ TEST(loop, a_nudge_makes_the_waiters_look_again) {
   nudger.join();
 }
 
+TEST(loop, who_waits_for_what_is_being_closed_tries_again) {
+  Pair pair;
+  begin_closing(pair.a);
+  EXPECT_EQ(Woken::ready, wait_fd(pair.a, way_in, Deadline::in(5000 * millisecond)));
+  end_closing(pair.a);
+  EXPECT_EQ(Woken::timed_out, wait_fd(pair.a, way_in, Deadline::in(millisecond)));
+}
+
+TEST(loop, when_news_got_lost_all_are_looked_at) {
+  Pair stays, ends;
+  Spawned a([&] { EXPECT_EQ(Woken::ready, wait_fd(stays.a, way_in)); });
+  Spawned b([&] { EXPECT_EQ(Woken::closed, wait_fd(ends.a, way_in)); });
+  rest(5 * millisecond);
+  end_generation(ends.a);
+  Critical inside;
+  hub(0).loop().look_at_all();
+}
+
 TEST(loop, forgetting_what_nobody_knows_is_harmless) {
   for (int fd : {-1, 100'000, INT32_MAX, 3}) forget_descriptor(fd), nudge_descriptor(fd);
 }
