@@ -19,10 +19,10 @@ struct Queued {
   bool shared = false;  // sent to the process
   Fiber* owner = nullptr;
   uint64_t order = 0;
-  siginfo_t info;
+  siginfo_t info{};
 };
 constexpr int most_queued = 4096;
-Queued queue[most_queued];
+constinit Queued queue[most_queued];
 std::atomic<int> ever_used{0};  // places from here on were never filled: most programs need few
 std::atomic<int> in_use{0};
 std::atomic<uint64_t> last_order{0};

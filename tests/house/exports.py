@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""libcoro.so exports the names of symbols.def, all of them and nothing else, and needs libc only.
+"""libcoro.so exports the names of symbols.def, all of them and nothing else, needs libc only, and has no static objects
+with a constructor: they would run in every program, also one that never makes a thread.
 
 Whatever else it needed would be loaded into every program before the program's own libraries: libev comes by
 dlopen with the first hub, the C++ runtime never.
@@ -35,6 +36,16 @@ def needed_complaints(libraries):
     return found if "libc.so.6" in libraries else found + ["libcoro.so does not even need libc.so.6"]
 
 
+def constructor_complaints(symbols):
+    return [f"{symbol[len('_GLOBAL__sub_I_'):]} has static objects that the loader must construct: make them constinit"
+            for symbol in symbols if symbol.startswith("_GLOBAL__sub_I_")]
+
+
+def local_symbols(library):
+    lines = subprocess.run(["nm", library], check=True, capture_output=True, text=True).stdout.splitlines()
+    return [line.split()[-1] for line in lines]
+
+
 def complaints(names, table):
     missing = [f"symbols.def has {name}, libcoro.so does not export it" for name in table - names]
     extra = [f"libcoro.so exports {name}, symbols.def has no row for it" for name in names - table]
@@ -48,6 +59,8 @@ def self_test(names, table):
     house.must_find("an export without a row", found, "planted_export")
     for name in ("libstdc++.so.6", "libgcc_s.so.1", "libev.so.4"):
         house.must_find(f"a need of {name}", needed_complaints(needed(sys.argv[1]) | {name}), f"needs {name}")
+    found = constructor_complaints(local_symbols(sys.argv[1]) + ["_GLOBAL__sub_I_queue.cc"])
+    house.must_find("a static constructor", found, "queue.cc has static objects")
 
 
 if __name__ == "__main__":
@@ -56,4 +69,5 @@ if __name__ == "__main__":
         self_test(names, table)
         house.verdict([])
     found = complaints(names, table) + needed_complaints(needed(sys.argv[1]))
+    found += constructor_complaints(local_symbols(sys.argv[1]))
     house.verdict(found or ([] if table else ["symbols.def has no rows"]))
