@@ -18,7 +18,9 @@ ssize_t collect_all(Call call, Fiber* fiber, int fd, size_t size, Take take) {
   size_t done = 0;
   while (done < size) {
     int saved = errno;
-    ssize_t result = until_ready(call, fiber, fd, way_in, 0, [&](bool blocks) { return take(done, blocks); });
+    // When a part is there, a handler's SA_RESTART changes nothing (signal(7)).
+    ssize_t result = until_ready(call, fiber, fd, way_in, 0, [&](bool blocks) { return take(done, blocks); },
+                                 done ? Rule::interrupts : Rule::restarts);
     if (result < 0 && done) {
       errno = saved;
       break;
@@ -113,10 +115,12 @@ int receive_messages(Fiber* fiber, int fd, mmsghdr* messages, unsigned count, in
   unsigned done = 0;
   while (done < count) {
     int saved = errno;
+    // When one is there, a handler's SA_RESTART changes nothing (net/socket.c).
+    Rule most = done ? Rule::interrupts : Rule::restarts;
     int got = until_ready(Call::recvmmsg, fiber, fd, way_in, 0, [&](bool blocks) {
       return real.recvmmsg(fd, messages + done, count - done, (flags & ~MSG_WAITFORONE) | dont_wait(blocks),
                            nullptr);
-    });
+    }, most);
     if (got < 0 && !done) return got;
     if (got < 0) {
       errno = saved;

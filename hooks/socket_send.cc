@@ -32,8 +32,8 @@ HOOK_ALIAS(__send, send);
 namespace {
 
 // Sends what is left of a message after its first `done` bytes, which took the ancillary data with them.
-ssize_t send_rest(Fiber* fiber, int fd, const msghdr* message, size_t size, int flags, size_t done) {
-  return until_all(Call::sendmsg, fiber, fd, size, [&](size_t sent, bool blocks) {
+ssize_t send_rest(Call call, Fiber* fiber, int fd, const msghdr* message, size_t size, int flags, size_t done) {
+  return until_all(call, fiber, fd, size, [&](size_t sent, bool blocks) {
     msghdr rest = *message;
     VectorTail tail(message->msg_iov, static_cast<int>(message->msg_iovlen), sent);
     rest.msg_iov = tail.vectors();
@@ -44,35 +44,45 @@ ssize_t send_rest(Fiber* fiber, int fd, const msghdr* message, size_t size, int 
   }, done);
 }
 
+// `most`: as in until_ready.
+ssize_t send_message(Call call, Fiber* fiber, int fd, const msghdr* message, int flags, Rule most) {
+  // The kernel reads the message first: after the first attempt the pointers in it are known to be good.
+  ssize_t first = until_ready(call, fiber, fd, way_out, 0,
+                              [&](bool blocks) { return real.sendmsg(fd, message, flags | dont_wait(blocks)); }, most);
+  if (first <= 0 || !is_stream(fd)) return first;
+  size_t size = total_size(message->msg_iov, message->msg_iovlen);
+  if (static_cast<size_t>(first) >= size || !is_blocking(fd, *descriptor(fd))) return first;
+  return send_rest(call, fiber, fd, message, size, flags, static_cast<size_t>(first));
+}
+
+// What a handler does to a call of several messages: when one has gone, its SA_RESTART changes nothing (net/socket.c).
+Rule rule_after(unsigned done) { return done ? Rule::interrupts : Rule::restarts; }
+
 }  // namespace
 
 // sendmsg(2): as send. Ancillary data goes with the first bytes, as in the kernel.
 HOOK(ssize_t, sendmsg, (int fd, const msghdr* message, int flags)) {
   Fiber* fiber = gate<Call::sendmsg>();
   if (!fiber || flags & MSG_DONTWAIT) return real.sendmsg(fd, message, flags);
-  // The kernel reads the message first: after the first attempt the pointers in it are known to be good.
-  ssize_t first = until_ready(Call::sendmsg, fiber, fd, way_out, 0,
-                              [&](bool blocks) { return real.sendmsg(fd, message, flags | dont_wait(blocks)); });
-  if (first <= 0 || !is_stream(fd)) return first;
-  size_t size = total_size(message->msg_iov, message->msg_iovlen);
-  if (static_cast<size_t>(first) >= size || !is_blocking(fd, *descriptor(fd))) return first;
-  return send_rest(fiber, fd, message, size, flags, static_cast<size_t>(first));
+  return send_message(Call::sendmsg, fiber, fd, message, flags, Rule::restarts);
 }
 
 namespace {
 
-// Streams, one message after the other: each is to go out whole.
-int send_each(int fd, mmsghdr* messages, unsigned count, int flags) {
+// Streams, one message after the other: each is to go out whole, or it is the last.
+int send_each(Fiber* fiber, int fd, mmsghdr* messages, unsigned count, int flags) {
   unsigned sent = 0;
-  for (; sent < count; sent++) {
+  for (bool whole = true; whole && sent < count; sent++) {
     int saved = errno;
-    ssize_t size = hook_sendmsg(fd, &messages[sent].msg_hdr, flags);
+    const msghdr& message = messages[sent].msg_hdr;
+    ssize_t size = send_message(Call::sendmmsg, fiber, fd, &message, flags, rule_after(sent));
     if (size < 0 && !sent) return -1;
     if (size < 0) {
       errno = saved;
       break;
     }
     messages[sent].msg_len = static_cast<unsigned>(size);
+    whole = static_cast<size_t>(size) == total_size(message.msg_iov, message.msg_iovlen);
   }
   return static_cast<int>(sent);
 }
@@ -84,7 +94,7 @@ int send_packets(Fiber* fiber, int fd, mmsghdr* messages, unsigned count, int fl
     int saved = errno;
     int result = until_ready(Call::sendmmsg, fiber, fd, way_out, 0, [&](bool blocks) {
       return real.sendmmsg(fd, messages + sent, count - sent, flags | dont_wait(blocks));
-    });
+    }, rule_after(sent));
     if (result < 0 && !sent) return result;
     if (result < 0) {
       errno = saved;
@@ -103,7 +113,7 @@ int send_packets(Fiber* fiber, int fd, mmsghdr* messages, unsigned count, int fl
 HOOK(int, sendmmsg, (int fd, mmsghdr* messages, unsigned count, int flags)) {
   Fiber* fiber = gate<Call::sendmmsg>();
   if (!fiber || flags & MSG_DONTWAIT) return real.sendmmsg(fd, messages, count, flags);
-  return is_stream(fd) ? send_each(fd, messages, count, flags) : send_packets(fiber, fd, messages, count, flags);
+  return is_stream(fd) ? send_each(fiber, fd, messages, count, flags) : send_packets(fiber, fd, messages, count, flags);
 }
 
 }  // namespace coro

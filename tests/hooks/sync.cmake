@@ -54,9 +54,11 @@ add_hook_test(cpp_async SOURCES cpp_async.cc PARKS pthread_join)
 
 # signals
 add_hook_test(signal_rules SOURCES signal_rules.cc)
-add_hook_test(signal_eintr SOURCES signal_eintr.cc PARKS
-              poll ppoll select pselect epoll_wait epoll_pwait nanosleep clock_nanosleep pause sigsuspend sem_timedwait)
-add_hook_test(signal_restart SOURCES signal_restart.cc PARKS read recv accept)
+add_hook_test(signal_table SOURCES signal_table.cc signal_table_waits.cc LIBS util rt PARKS
+              read readv write writev splice tee recv recvfrom recvmsg recvmmsg send sendto sendmsg sendmmsg accept accept4
+              connect open flock fcntl waitpid wait wait4 waitid poll ppoll select pselect epoll_wait epoll_pwait nanosleep
+              clock_nanosleep pause sigsuspend sem_wait sem_timedwait pthread_mutex_lock pthread_cond_wait)
+add_hook_test(signal_blocked PARKS poll usleep)
 add_hook_test(signal_waits SOURCES signal_waits.cc PARKS sigtimedwait sigsuspend pause __sigpause)
 add_hook_test(signal_jump SOURCES signal_jump.cc PARKS read recv poll pause)
 add_hook_test(signal_timers SOURCES signal_timers.cc PARKS pause sem_wait)
