@@ -28,7 +28,7 @@ class Benchmark:
     worlds: tuple
     metrics: tuple  # the first is the headline, the others explain it
     once: Callable  # (world, seconds) -> {key: value}; several worlds at once: {world: {...}}
-    rounds: tuple  # quick, full
+    rounds: tuple  # quick (0: not at all), full
     seconds: tuple = field(default=(1, 5))  # quick, full
     all_worlds_in_one_run: bool = False
 
@@ -41,12 +41,12 @@ SERVER_METRICS = (
 )
 
 
-def echo(connections, *arguments):
+def echo(connections, *arguments, cores=SERVER_CORE):
     def once(world, seconds):
         program = "echo_epoll" if world == "epoll" else "echo_threads"
-        with serving([BUILD / program, *arguments], world) as server:
+        with serving([BUILD / program, *arguments], world, cores) as server:
             load = [BUILD / "echo_load", server.port, connections, seconds, 0.4, server.pid]
-            out = run(load, cores=LOAD_CORE, limit=seconds + 20, watch=server.watch)
+            out = run(load, cores=cores | LOAD_CORE, limit=seconds + 20, watch=server.watch)
         return numbers(out) | {"kernel_threads": server.kernel_threads}
     return once
 
@@ -133,6 +133,9 @@ ALL = (
               HTTP_METRICS, http(512), (3, 7), (2, 5)),
     Benchmark("http-32-free", "CPython ThreadingHTTPServer, 32, on all cores", HTTP,
               HTTP_METRICS, http(32, ALL_CORES), (2, 7), (2, 5)),
+    Benchmark("work-64", "C server that computes 50 µs a request, 64 connections, on all cores",
+              ("alone", "coro", "two hubs"), ECHO_METRICS,
+              echo(64, "work", cores=ALL_CORES), (0, 5), (2, 3)),
     Benchmark("yield", "sched_yield between two threads", THREADS,
               (Metric("ns", "ns per call"),), switches("yield"), (3, 9)),
     Benchmark("semaphore", "semaphore round trip between two threads", THREADS,

@@ -7,6 +7,8 @@
 //   echo_threads          recv(2) blocks until there is data
 //   echo_threads poll     as MariaDB reads: recv(MSG_DONTWAIT), on EAGAIN poll(2) with a time-out,
 //                         then recv again; so every request costs one poll that has to wait
+//   echo_threads work     computes for some 50 us before each answer, so that the server's cores
+//                         are the limit, not the load's
 
 #include <errno.h>
 #include <poll.h>
@@ -19,7 +21,7 @@
 
 enum { kIdleMilliseconds = 28800 * 1000 };  // MariaDB's wait_timeout
 
-static bool reads_like_mariadb;
+static bool reads_like_mariadb, works;
 
 static ssize_t receive_after_poll(int fd, char* buffer, size_t size) {
   for (;;) {
@@ -42,6 +44,11 @@ static bool send_all(int fd, const char* buffer, size_t size) {
   return true;
 }
 
+static void work(void) {
+  volatile uint64_t state = 1;
+  for (int i = 0; i < 25000; i++) state = (state ^ (state << 13)) * 0x9E3779B97F4A7C15u;
+}
+
 static void* serve(void* argument) {
   int fd = (int)(intptr_t)argument;
   char buffer[kBufferSize];
@@ -49,6 +56,7 @@ static void* serve(void* argument) {
     ssize_t got = reads_like_mariadb ? receive_after_poll(fd, buffer, sizeof buffer)
                                      : recv(fd, buffer, sizeof buffer, 0);
     if (got < 0 && errno == EINTR) continue;
+    if (works) work();
     if (got <= 0 || !send_all(fd, buffer, (size_t)got)) break;
   }
   close(fd);
@@ -57,6 +65,7 @@ static void* serve(void* argument) {
 
 int main(int argc, char** argv) {
   reads_like_mariadb = argc > 1 && strcmp(argv[1], "poll") == 0;
+  works = argc > 1 && strcmp(argv[1], "work") == 0;
   int listener = listen_on_loopback(0);
   for (;;) {
     int fd = accept(listener, NULL, NULL);

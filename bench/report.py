@@ -45,6 +45,9 @@ class Result:
                             for world in self.benchmark.worlds}}
 
 
+OTHERS = ("epoll", "gevent", "two hubs")
+
+
 def _cell(result, world, metric):
     if world not in result.runs:
         return ""
@@ -62,7 +65,7 @@ def _ratio(result, metric, other):
 def _rows(results, headline_only):
     """One row per metric: title, alone, coro, yardstick (epoll or gevent), the two ratios."""
     for result in results:
-        third = next((w for w in result.benchmark.worlds if w in ("epoll", "gevent")), None)
+        third = next((w for w in result.benchmark.worlds if w in OTHERS), None)
         metrics = result.benchmark.metrics[:1] if headline_only else result.benchmark.metrics
         for index, metric in enumerate(metrics):
             title = (f"{result.benchmark.title}: {metric.title}" if index == 0

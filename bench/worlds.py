@@ -2,7 +2,7 @@
 """The worlds a benchmark runs in, and the processes of one run.
 
 A world is a way to run the same work: alone (the binary as it is), coro (the same binary under
-libcoro), epoll (another binary: the hand-written server), gevent (the same Python code, patched).
+libcoro with one hub), two hubs (the same with two), epoll (another binary: the hand-written server), gevent (the same Python code, patched).
 Everything started here has a time limit and is ended by the one who started it, by its pid.
 """
 
@@ -23,6 +23,9 @@ _cores = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = {_cores[0]}, {_cores[-1]}
 ALL_CORES = set(_cores)
 _library = BENCH.parent / "build" / "libcoro.so"
+
+
+HUBS = {"coro": "1", "two hubs": "2"}
 
 
 class Failed(Exception):
@@ -55,8 +58,8 @@ def library():
 def environment_of(world):
     environment = {name: value for name, value in os.environ.items()
                    if name != "LD_PRELOAD" and not name.startswith("CORO_")}
-    if world == "coro":
-        environment |= {"LD_PRELOAD": str(library()), "CORO_HUBS": "1"}
+    if world in HUBS:
+        environment |= {"LD_PRELOAD": str(library()), "CORO_HUBS": HUBS[world]}
     return environment
 
 
