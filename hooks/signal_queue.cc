@@ -125,6 +125,7 @@ bool dequeue_info(Fiber& fiber, int signal, siginfo_t& info) {
   if (slot) {
     info = slot->info;
     free_slot(*slot);
+    note_overruns(info);
   }
   settle_bit(fiber, signal);
   sys::set_signal_mask(open);
@@ -174,6 +175,23 @@ void drop_pending(Fiber& fiber, uint64_t set) {
       put_back(slot);
   }
   fiber.pending_signals.fetch_and(~set);
+}
+
+void drop_pending_timer(int timer) {
+  if (!in_use.load()) return;
+  for (int i = 0; i < ever_used.load(); i++) {
+    Queued& slot = queue[i];
+    if (slot.info.si_code != SI_TIMER || slot.info.si_timerid != timer || !grab(slot)) continue;
+    bool same = slot.info.si_code == SI_TIMER && slot.info.si_timerid == timer;
+    Fiber* owner = slot.owner;
+    int signal = slot.signal;
+    if (!same) {
+      put_back(slot);
+      continue;
+    }
+    free_slot(slot);
+    settle_bit(*owner, signal);
+  }
 }
 
 void drop_queued_signals() {

@@ -48,7 +48,7 @@ bool is_nudge(const siginfo_t& info) { return info.si_code == nudge_code && info
 
 int send_to_fiber(Fiber& fiber, int signal, const siginfo_t& info, bool shared) {
   uint64_t bit = bit_of(signal);
-  bool queues = signal >= 34;  // real-time signals; the others coalesce
+  bool queues = signal >= 34 || info.si_code == SI_TIMER;  // and real-time signals; the others coalesce
   if (queues || !(fiber.pending_signals.load() & bit))
     if (!enqueue_info(fiber, signal, info, shared)) return EAGAIN;
   std::atomic_thread_fence(std::memory_order_seq_cst);
@@ -102,7 +102,7 @@ void send_to_process(int signal, const siginfo_t& info) {
       sys::call(SYS_kill, sys::getpid(), signal);
     return;
   }
-  if (signal >= 34 || !(process.pending_signals.load() & bit)) enqueue_info(process, signal, info, true);
+  if (signal >= 34 || info.si_code == SI_TIMER || !(process.pending_signals.load() & bit)) enqueue_info(process, signal, info, true);
   look_again(signal);
 }
 

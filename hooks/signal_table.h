@@ -59,6 +59,7 @@ bool take_pending(Fiber& fiber, uint64_t set, siginfo_t& info);
 // Makes what is pending for one, of the set, pending for another; `shared_only`: what was sent to the process.
 void move_pending(Fiber& from, Fiber& to, uint64_t set, bool shared_only);
 void drop_pending(Fiber& fiber, uint64_t set);
+void drop_pending_timer(int timer);  // its expiries, whoever has them
 void drop_queued_signals();
 
 // The fiber does not block it, or is in sigwait for it.
@@ -80,6 +81,8 @@ Fiber* choose_fiber(int signal);
 // The fiber that a timer with SIGEV_THREAD_ID names (signal_timers.cc). False: it is no such timer.
 bool is_for_timers_fiber(const siginfo_t& info, Fiber*& fiber);
 void forget_timers_in_child();
+// An expiry was delivered: what timer_getoverrun(2) tells from now on.
+void note_overruns(const siginfo_t& info);
 
 // A signal that only says: look at what is pending for you.
 void nudge(int kernel_thread, int signal);

@@ -101,7 +101,10 @@ bool take_from_kernel(Fiber& fiber, const sigset_t& set, siginfo_t& found) {
   timespec none{};
   while (real.sigtimedwait(&set, &found, &none) > 0) {
     Fiber* other = nullptr;
-    if (!is_for_timers_fiber(found, other) || other == &fiber) return true;
+    if (!is_for_timers_fiber(found, other) || other == &fiber) {
+      note_overruns(found);
+      return true;
+    }
     Critical inside;
     if (other) send_to_fiber(*other, found.si_signo, found);
   }

@@ -164,7 +164,10 @@ bool route(Fiber& self, int signal, const siginfo_t* info) {
   Fiber* target = owner_of(self, signal, info, shared);
   bool critical = self.critical.load(std::memory_order_relaxed);
   uint64_t bit = bit_of(signal);
-  if (target == &self && !critical && !(self.blocked & bit) && !(self.pending_signals.load() & bit)) return true;
+  if (target == &self && !critical && !(self.blocked & bit) && !(self.pending_signals.load() & bit)) {
+    note_overruns(*info);
+    return true;
+  }
   if (target)
     send_to_fiber(*target, signal, *info, shared);
   else if (shared)
