@@ -14,6 +14,7 @@ namespace coro {
 namespace {
 
 int real_wait(pthread_cond_t* cond, pthread_mutex_t* mutex, const Until& until) {
+  KernelKnowsOwner known(mutex);
   return until.time ? real.pthread_cond_clockwait(cond, mutex, until.clock, until.time)
                     : real.pthread_cond_wait(cond, mutex);
 }
@@ -70,7 +71,7 @@ class InUse {
 int unlock_and_park(Call call, pthread_cond_t* cond, pthread_mutex_t* mutex, const Deadline& deadline, Woken& woken) {
   Wait wait(to_reason(call), Cancellable::yes);
   wait.enqueue(cond);
-  if (int error = real.pthread_mutex_unlock(mutex)) {
+  if (int error = unlock_as_owner(mutex)) {
     if (wait.withdraw()) wake_queue(cond, 1);
     return error;
   }

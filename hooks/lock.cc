@@ -72,6 +72,7 @@ int wait_once(Call call, Fiber* fiber, pthread_mutex_t* mutex, const Deadline& d
 }
 
 int real_lock(pthread_mutex_t* mutex, const Until& until) {
+  KernelKnowsOwner known(mutex);
   return until.time ? real.pthread_mutex_clocklock(mutex, until.clock, until.time)
                     : real.pthread_mutex_lock(mutex);
 }
@@ -95,6 +96,7 @@ int lock_off_hub(pthread_mutex_t* mutex, const Until& until = for_ever) {
 
 int lock_slowly(Call call, Fiber* fiber, pthread_mutex_t* mutex, const Until& until) {
   look_for_shortcuts();
+  KernelKnowsOwner known(mutex);
   int tried = after_try(fiber, mutex, real.pthread_mutex_trylock(mutex));
   if (tried != EBUSY) return tried;
   if (is_error_checking(mutex) && is_owner(fiber, mutex)) return EDEADLK;
@@ -132,6 +134,7 @@ HOOK(int, pthread_mutex_trylock, (pthread_mutex_t* mutex)) {
   Fiber* fiber = gate<Call::pthread_mutex_trylock>();
   if (!fiber) return real.pthread_mutex_trylock(mutex);
   if (take_plain(mutex, shortcuts.tid_offset)) return spin_watch_lock(fiber, 0);
+  KernelKnowsOwner known(mutex);
   int tried = real.pthread_mutex_trylock(mutex);
   return spin_watch_lock(fiber, tried == ESRCH ? EINVAL : tried);
 }
@@ -163,7 +166,7 @@ namespace {
 
 [[gnu::always_inline]] inline int unlock(Fiber* fiber, pthread_mutex_t* mutex) {
   bool nested = mutex->__data.__count > 1;  // of a recursive one: it stays locked
-  int result = real.pthread_mutex_unlock(mutex);
+  int result = unlock_as_owner(mutex);
   // From here on the mutex may be gone.
   if (__builtin_expect(may_have_waiters(mutex), 0) && !nested && result == 0) wake_next(fiber, mutex);
   return result;
@@ -176,6 +179,12 @@ HOOK(int, pthread_mutex_unlock, (pthread_mutex_t* mutex)) {
   return unlock(gate<Call::pthread_mutex_unlock>(), mutex);
 }
 HOOK_ALIAS(__pthread_mutex_unlock, pthread_mutex_unlock);
+
+// pthread_mutex_consistent(3): makes the caller the owner.
+HOOK(int, pthread_mutex_consistent, (pthread_mutex_t* mutex)) {
+  KernelKnowsOwner known(mutex);
+  return real.pthread_mutex_consistent(mutex);
+}
 
 // mtx_lock(3) and its kin: a mtx_t is a pthread_mutex_t.
 HOOK(int, mtx_lock, (mtx_t * mutex)) {

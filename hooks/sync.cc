@@ -13,6 +13,7 @@
 #include <threads.h>
 
 #include "scheduler/check.h"
+#include "scheduler/guardian.h"
 #include "scheduler/sys.h"
 
 namespace coro {
@@ -32,7 +33,7 @@ struct Mark {
 
 struct SyncLayout {
   Mark shared_mutex, shared_cond, shared_rwlock, shared_barrier, shared_semaphore;
-  Mark monotonic_cond, inheriting_mutex, checking_mutex;
+  Mark monotonic_cond, inheriting_mutex, checking_mutex, robust_mutex;
   size_t barrier_count = 0;
   bool barrier_has_room = false;
   unsigned writer_bit = 0;  // of a rwlock's __readers: PTHREAD_RWLOCK_WRLOCKED
@@ -78,6 +79,7 @@ Mark find_cond_mark(Set set) {
 void look_at_mutexes_and_conds(SyncLayout& l) {
   l.shared_mutex = find_mutex_mark([](auto* a) { pthread_mutexattr_setpshared(a, PTHREAD_PROCESS_SHARED); });
   l.inheriting_mutex = find_mutex_mark([](auto* a) { pthread_mutexattr_setprotocol(a, PTHREAD_PRIO_INHERIT); });
+  l.robust_mutex = find_mutex_mark([](auto* a) { pthread_mutexattr_setrobust(a, PTHREAD_MUTEX_ROBUST); });
   l.checking_mutex = find_mutex_mark([](auto* a) { pthread_mutexattr_settype(a, PTHREAD_MUTEX_ERRORCHECK); });
   if (l.checking_mutex.known()) l.checking_mutex.mask |= 3;  // the type's two bits (pthreadP.h): recursive and adaptive ones are none
   l.shared_cond = find_cond_mark([](auto* a) { pthread_condattr_setpshared(a, PTHREAD_PROCESS_SHARED); });
@@ -215,6 +217,25 @@ bool inherits_priority(const pthread_mutex_t* mutex) {
   const Mark& inheriting = layout().inheriting_mutex;
   return inheriting.known() && inheriting.on(mutex);
 }
+bool is_robust(const pthread_mutex_t* mutex) {
+  const Mark& robust = layout().robust_mutex;
+  return robust.known() && robust.on(mutex);
+}
+
+void KernelKnowsOwner::begin(const pthread_mutex_t* mutex) {
+  Fiber* self = current;
+  if (!self || !is_robust(mutex) || inherits_priority(mutex) || !is_shared(mutex)) return;
+  KeepErrno keep;
+  void* block = self->context.thread_block;
+  int own = thread_block::tid(block);
+  if (own == sys::getpid()) return;  // the process's first thread, whose list libc has registered
+  int lent = tid_of_guardian(*self, to_reason(Call::pthread_mutex_lock));
+  if (!lent) return;
+  block_ = block;
+  own_ = own;
+  thread_block::set_tid(block, lent);
+}
+
 bool is_error_checking(const pthread_mutex_t* mutex) {
   const Mark& checking = layout().checking_mutex;
   return checking.known() && checking.on(mutex);

@@ -53,6 +53,33 @@ bool stops_readers_for_writers(const pthread_rwlock_t* lock);
 // glibc 2.36's trylock takes a mutex that it reports as ENOTRECOVERABLE: gives the lock word back, as lock does.
 void let_go_unrecoverable(const Fiber* fiber, pthread_mutex_t* mutex);
 
+bool is_robust(const pthread_mutex_t* mutex);
+
+// While it lives, the running fiber owns what it takes by the tid that its guardian has (scheduler/guardian.h), if the
+// mutex is a robust one that other processes share. Round every real call that takes or gives up a mutex, or compares
+// its owner. Not undone when a cancellation unwinds: the fiber then ends with the guardian's tid.
+class KernelKnowsOwner {
+ public:
+  explicit KernelKnowsOwner(const pthread_mutex_t* mutex) {
+    if (__builtin_expect(mutex->__data.__kind & ~3, 0)) begin(mutex);
+  }
+  ~KernelKnowsOwner() {
+    if (__builtin_expect(block_ != nullptr, 0)) thread_block::set_tid(block_, own_);
+  }
+  KernelKnowsOwner(const KernelKnowsOwner&) = delete;
+
+ private:
+  void begin(const pthread_mutex_t* mutex);
+  void* block_ = nullptr;
+  int own_ = 0;
+};
+
+// The real unlock.
+inline int unlock_as_owner(pthread_mutex_t* mutex) {
+  KernelKnowsOwner known(mutex);
+  return real.pthread_mutex_unlock(mutex);
+}
+
 // --- shortcuts: what glibc's try functions do to a free object, without the call; used only if they left the same bytes ---
 
 struct Shortcuts {

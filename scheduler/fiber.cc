@@ -12,6 +12,7 @@
 #include "scheduler/check.h"
 #include "scheduler/engine.h"
 #include "scheduler/fiber_pool.h"
+#include "scheduler/guardian.h"
 #include "scheduler/offload.h"
 #include "scheduler/supervisor.h"
 #include "scheduler/thread_block.h"
@@ -60,6 +61,7 @@ void wake_robust_waiters(void* word) {
   Critical::enter(&self);
   if (engine_config().fiber_ended) engine_config().fiber_ended(self);
   thread_block::abandon_robust_mutexes(self.context.thread_block, wake_robust_waiters);
+  dismiss_guardian(self);
   Hub* hub = self.hub.load(std::memory_order_relaxed);
   hub->forget_timer(self);
   // What lies deep in the stack is of no use to the next fiber.

@@ -27,6 +27,7 @@ namespace coro {
 class Hub;
 class Wait;
 struct Carrier;
+struct Guardian;
 struct Helper;
 
 enum class State : uint8_t {
@@ -117,6 +118,7 @@ struct Fiber {
   bool wants_clean = false;                  // which kind of helper it goes to (offload.h)
   Hub* home = nullptr;                       // the hub to come home to
 
+  Guardian* guardian = nullptr;  // see guardian.h
   Traits traits;
   uint8_t calls_in_a_row = 0;         // hooks called since it last stopped running
   bool has_made_new = false;          // others, who are ready on this hub and have not run yet

@@ -365,6 +365,8 @@ void abandon_robust_mutexes(void* block, void (*wake)(void*)) {
   *static_cast<void**>(head) = head;
 }
 
+void* robust_list(void* block) { return at(block, layout.robust_head); }
+
 int tid(const void* block) { return field<int>(const_cast<void*>(block), layout.tid); }
 ptrdiff_t tid_offset() { return layout.tid; }
 void set_tid(void* block, int tid) { field<int>(block, layout.tid) = tid; }

@@ -48,6 +48,8 @@ void end_data_here();
 // Marks every robust mutex that the (ended) block still holds as FUTEX_OWNER_DIED and calls wake(futex word) on each.
 void abandon_robust_mutexes(void* block, void (*wake)(void*));
 
+void* robust_list(void* block);  // the head, for set_robust_list(2)
+
 int tid(const void* block);
 ptrdiff_t tid_offset();  // of the tid in every block
 void set_tid(void* block, int tid);
