@@ -34,6 +34,7 @@ add_hook_test(cancel_sync SOURCES cancel_sync.cc PARKS pthread_cond_wait sem_wai
 add_hook_test(mutex SOURCES mutex.cc PARKS pthread_mutex_lock)
 add_hook_test(mutex_timed SOURCES mutex_timed.cc PARKS pthread_mutex_timedlock pthread_mutex_clocklock)
 add_hook_test(mutex_robust SOURCES mutex_robust.cc PARKS pthread_mutex_lock)
+add_hook_test(mutex_inheriting_shared PARKS pthread_mutex_lock)
 add_hook_test(mutex_robust_death PARKS pthread_join)
 add_hook_test(cond SOURCES cond.cc PARKS pthread_cond_wait)
 add_hook_test(cond_kinds SOURCES cond_kinds.cc PARKS pthread_cond_wait)
