@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 
 #include "hooks/retry.h"
+#include "hooks/signals.h"
 #include "scheduler/offload.h"
 
 namespace coro {
@@ -130,6 +131,7 @@ HOOK(int, fcntl, (int fd, int command, ...)) {
   va_end(list);
   Fiber* fiber = gate<Call::fcntl>();
   if (fiber && is_lock_wait(command)) return lock_region_away(fd, command, argument);
+  if (is_about_owner(command)) return control_owner(fd, command, argument);
   int result = real.fcntl(fd, command, argument, 0, 0, 0, 0, 0);
   if (result < 0) return result;
   if (command == F_SETFL) set_nonblocking(fd, argument & O_NONBLOCK);

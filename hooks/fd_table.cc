@@ -8,6 +8,7 @@
 #include <atomic>
 
 #include "hooks/hook.h"
+#include "hooks/signals.h"
 
 namespace coro {
 namespace {
@@ -106,6 +107,7 @@ void died(int fd) {
   Descriptor* d = descriptor(fd);
   if (!d) return;
   *d = {};
+  forget_owner(fd);
   forget_descriptor(fd);
 }
 

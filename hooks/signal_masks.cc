@@ -58,6 +58,7 @@ void fiber_born(Fiber& fiber) {
 }
 
 void fiber_ended(Fiber& fiber) {
+  disown_all_of(fiber);
   recount(fiber, 0, -1);
   give_up_blocked(fiber, ~uint64_t{0});
   drop_pending(fiber, ~uint64_t{0});

@@ -127,7 +127,7 @@ Fiber* owner_of(Fiber& self, int signal, const siginfo_t* info, bool& shared) {
     return &self;
   }
   if (is_for_main(info) && main_fiber()) return main_fiber();
-  if (is_for_timers_fiber(*info, target)) return target;
+  if (names_fiber(*info, target)) return target;
   shared = true;
   return choose_fiber(signal);
 }

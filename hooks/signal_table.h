@@ -81,6 +81,16 @@ Fiber* choose_fiber(int signal);
 // The fiber that a timer with SIGEV_THREAD_ID names (signal_timers.cc). False: it is no such timer.
 bool is_for_timers_fiber(const siginfo_t& info, Fiber*& fiber);
 void forget_timers_in_child();
+// The same for a descriptor that a fiber owns (signal_owner.cc).
+bool is_for_owner(const siginfo_t& info, Fiber*& fiber);
+void forget_owners_in_child();
+void disown_all_of(const Fiber& fiber);  // it has ended: the signals of what it owned go nowhere
+
+// One of these two. False: it is for the process, or a kernel thread.
+inline bool names_fiber(const siginfo_t& info, Fiber*& fiber) {
+  return is_for_timers_fiber(info, fiber) || is_for_owner(info, fiber);
+}
+
 // An expiry was delivered: what timer_getoverrun(2) tells from now on.
 void note_overruns(const siginfo_t& info);
 

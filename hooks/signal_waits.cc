@@ -96,12 +96,12 @@ Got wait_for_signal(Call call, Fiber* fiber, const sigset_t& set, const Deadline
   }
 }
 
-// A timer may have named another fiber for what waits in the kernel.
+// A timer, or an owner of a descriptor, may have named another fiber for what waits in the kernel.
 bool take_from_kernel(Fiber& fiber, const sigset_t& set, siginfo_t& found) {
   timespec none{};
   while (real.sigtimedwait(&set, &found, &none) > 0) {
     Fiber* other = nullptr;
-    if (!is_for_timers_fiber(found, other) || other == &fiber) {
+    if (!names_fiber(found, other) || other == &fiber) {
       note_overruns(found);
       return true;
     }

@@ -189,7 +189,7 @@ void handle_without_fiber(int signal, siginfo_t* info, ucontext_t* context) {
     action.sa_sigaction(signal, info, context);
   } else if (is_for_main(info) && main_fiber()) {
     send_to_fiber(*main_fiber(), signal, *info);
-  } else if (!is_for_timers_fiber(*info, target)) {
+  } else if (!names_fiber(*info, target)) {
     target = choose_fiber(signal);
     if (target)
       send_to_fiber(*target, signal, *info, true);
@@ -262,6 +262,7 @@ void forward_signal(int signal, siginfo_t* info, void* context) {
 void forget_signals_in_child(Fiber* survivor) {
   drop_queued_signals();
   forget_timers_in_child();
+  forget_owners_in_child();
   survivor->pending_signals = 0;
   recount_in_child(*survivor);
 }

@@ -5,6 +5,7 @@
 // the signal pending for the right fiber and wakes it.
 #pragma once
 
+#include <fcntl.h>
 #include <signal.h>
 
 #include <cstdint>
@@ -64,6 +65,13 @@ class KernelMask {
 
 // A signal that came to another handler of ours and is the program's. From that handler.
 void forward_signal(int signal, siginfo_t* info, void* context);
+
+// fcntl(2)'s commands about whom a descriptor's signals are for, and the end of its number (signal_owner.cc).
+inline bool is_about_owner(int command) {
+  return command == F_SETOWN || command == F_SETOWN_EX || command == F_GETOWN || command == F_GETOWN_EX;
+}
+int control_owner(int fd, int command, long argument);
+void forget_owner(int fd);
 
 // In a fork's child, on the forking fiber: drops what was pending for others.
 void forget_signals_in_child(Fiber* survivor);

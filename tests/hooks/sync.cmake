@@ -65,6 +65,7 @@ add_hook_test(signal_waits SOURCES signal_waits.cc PARKS sigtimedwait sigsuspend
 add_hook_test(signal_jump SOURCES signal_jump.cc PARKS read recv poll pause)
 add_hook_test(signal_timers SOURCES signal_timers.cc PARKS pause sem_wait)
 add_hook_test(signal_timer_rearm SOURCES signal_timer_rearm.cc LIBS rt PARKS usleep)
+add_hook_test(signal_owner PARKS usleep)
 add_hook_test(signal_order SOURCES signal_order.cc PARKS read)
 add_hook_test(signal_stack SOURCES signal_stack.cc PARKS read usleep)
 add_hook_test(signal_masked_waits SOURCES signal_masked_waits.cc PARKS
