@@ -46,6 +46,8 @@ def echo(connections, *arguments, cores=SERVER_CORE):
         program = "echo_epoll" if world == "epoll" else "echo_threads"
         with serving([BUILD / program, *arguments], world, cores) as server:
             load = [BUILD / "echo_load", server.port, connections, seconds, 0.4, server.pid]
+            if cores != SERVER_CORE:
+                load.append("sleeps")
             out = run(load, cores=cores | LOAD_CORE, limit=seconds + 20, watch=server.watch)
         return numbers(out) | {"kernel_threads": server.kernel_threads}
     return once
@@ -133,7 +135,7 @@ ALL = (
               HTTP_METRICS, http(512), (3, 7), (2, 5)),
     Benchmark("http-32-free", "CPython ThreadingHTTPServer, 32, on all cores", HTTP,
               HTTP_METRICS, http(32, ALL_CORES), (2, 7), (2, 5)),
-    Benchmark("work-64", "C server that computes 50 µs a request, 64 connections, on all cores",
+    Benchmark("work-64", "C server that computes 0.5 ms a request, 64 connections, on all cores",
               ("alone", "coro", "two hubs"), ECHO_METRICS,
               echo(64, "work", cores=ALL_CORES), (0, 5), (2, 3)),
     Benchmark("yield", "sched_yield between two threads", THREADS,

@@ -9,7 +9,9 @@
 //     was the limit, and `server_busy` (CPU time of the server / time) below 1 says the same.
 // Connections end with a reset, so that thousands of them leave no TIME_WAIT behind.
 //
-//   echo_load PORT CONNECTIONS SECONDS WARM_UP_SECONDS SERVER_PID
+//   echo_load PORT CONNECTIONS SECONDS WARM_UP_SECONDS SERVER_PID [sleeps]
+//
+// `sleeps`: it has no core of its own and sleeps when it has nothing to do.
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -119,10 +121,12 @@ static void on_readable(struct connection* connection) {
   ask(connection, at);
 }
 
+static int patience;  // ms that a turn may wait
+
 // One turn of the loop; returns whether there was anything to do.
 static bool turn(void) {
   static struct epoll_event events[kEventsPerTurn];
-  int count = epoll_wait(poller, events, kEventsPerTurn, 0);
+  int count = epoll_wait(poller, events, kEventsPerTurn, patience);
   if (count < 0 && errno != EINTR) die("epoll_wait");
   for (int i = 0; i < count; ++i) on_readable(events[i].data.ptr);
   return count > 0;
@@ -159,7 +163,9 @@ static double run_for(double seconds) {
 }
 
 int main(int argc, char** argv) {
-  if (argc != 6) fail("usage: echo_load PORT CONNECTIONS SECONDS WARM_UP_SECONDS SERVER_PID");
+  if (argc != 6 && argc != 7)
+    fail("usage: echo_load PORT CONNECTIONS SECONDS WARM_UP_SECONDS SERVER_PID [sleeps]");
+  patience = argc == 7 ? 10 : 0;
   int port = atoi(argv[1]), count = atoi(argv[2]);
   double seconds = atof(argv[3]), warm_up = atof(argv[4]);
   clockid_t server_clock;

@@ -7,7 +7,7 @@
 //   echo_threads          recv(2) blocks until there is data
 //   echo_threads poll     as MariaDB reads: recv(MSG_DONTWAIT), on EAGAIN poll(2) with a time-out,
 //                         then recv again; so every request costs one poll that has to wait
-//   echo_threads work     computes for some 50 us before each answer, so that the server's cores
+//   echo_threads work     computes for half a millisecond before each answer, so that the server's cores
 //                         are the limit, not the load's
 
 #include <errno.h>
@@ -46,7 +46,7 @@ static bool send_all(int fd, const char* buffer, size_t size) {
 
 static void work(void) {
   volatile uint64_t state = 1;
-  for (int i = 0; i < 25000; i++) state = (state ^ (state << 13)) * 0x9E3779B97F4A7C15u;
+  for (int i = 0; i < 400000; i++) state = (state ^ (state << 13)) * 0x9E3779B97F4A7C15u;
 }
 
 static void* serve(void* argument) {
