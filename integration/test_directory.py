@@ -10,6 +10,7 @@ import pytest
 from daemons import ask, tmp_path  # noqa: F401
 from world import HELPERS, HUBS, eventually, free_port, kernel_threads, wait_until_connectable
 
+THREADS = 8
 BASE, ADMIN = "dc=example,dc=org", "cn=admin,dc=example,dc=org"
 
 
@@ -23,7 +24,7 @@ include /etc/ldap/schema/inetorgperson.schema
 pidfile {tmp_path}/pid
 modulepath /usr/lib/ldap
 moduleload back_mdb
-threads 8
+threads {THREADS}
 gentlehup on
 database mdb
 maxsize 67108864
@@ -72,7 +73,8 @@ def test_slapd(world, slapd, number):
     idle = [connect(port) for _ in range(40)]
     with concurrent.futures.ThreadPoolExecutor(30) as people:
         list(people.map(lambda who: live(port, who), range(60), timeout=60))
-    assert kernel_threads(process.pid) <= HUBS + HELPERS
+    # LMDB's lock is robust and shared: who writes has a guardian, and a helper while it waits (docs/limits.md).
+    assert kernel_threads(process.pid) <= HUBS + HELPERS + THREADS
     found = ask("ldapsearch", "-x", "-LLL", "-H", f"ldap://127.0.0.1:{port}", "-b", f"ou=people,{BASE}",
                 "(sn=Person)", "description")
     assert sorted(line for line in found.splitlines() if line.startswith("description")) == sorted(
