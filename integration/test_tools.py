@@ -186,7 +186,7 @@ def test_curl_in_parallel(run_with_dns, tmp_path):
     for number in range(100):
         (files / f"{number}").write_bytes(crowd.payload(number * 1_000))
     script = f"""
-        {PYTHON} {TOOLS}/file_server.py {files} >port & server=$!
+        >port; {PYTHON} {TOOLS}/file_server.py {files} >port & server=$!
         until grep -q listening port; do sleep 0.05; done
         curl --no-progress-meter --parallel --parallel-immediate --parallel-max 50 -o '{tmp_path}/fetched/#1' \
             "http://here.zone.test:$(tr -dc 0-9 <port)/[0-99]"
