@@ -287,6 +287,7 @@ HOOK(long, syscall, (long number, long a, long b, long c, long d, long e, long f
   Fiber* fiber = gate<Call::syscall>();
   const long arguments[] = {a, b, c, d, e, f};
   if (number == SYS_futex) return futex(fiber, arguments);
+  NoCancellationPoint as_in_libc;
   return enter_by_number(number, arguments);
 }
 

@@ -101,4 +101,30 @@ inline void test_cancel(Fiber* fiber) {
   pthread_testcancel();
 }
 
+// While it lives the calls of the running fiber are no cancellation points: for calls that are none in libc and are made of
+// some that are. Not under asynchronous cancellation, which may end any call. hooks/jumps.cc undoes it for who jumps out.
+class NoCancellationPoint {
+ public:
+  NoCancellationPoint() : fiber_(current) {
+    if (!fiber_ || fiber_->is_asynchronous() || fiber_->shielded) fiber_ = nullptr;
+    if (!fiber_) return;
+    int before = PTHREAD_CANCEL_DISABLE;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+    fiber_->shielded = before == PTHREAD_CANCEL_ENABLE;
+  }
+  ~NoCancellationPoint() {
+    if (fiber_) end(*fiber_);
+  }
+  NoCancellationPoint(const NoCancellationPoint&) = delete;
+
+  static void end(Fiber& fiber) {
+    if (!fiber.shielded) return;
+    fiber.shielded = false;
+    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, nullptr);
+  }
+
+ private:
+  Fiber* fiber_;
+};
+
 }  // namespace coro

@@ -27,6 +27,7 @@ extern "C" __attribute__((used, visibility("hidden"))) auto coro_before_sigsetjm
 void leave_engine(Fiber& fiber) {
   fiber.awaited = 0;
   fiber.handlers_end_waits = false;
+  NoCancellationPoint::end(fiber);
   if (__builtin_expect(fiber.critical.load(std::memory_order_relaxed) != 0, 0)) {
     if (fiber.wait) fiber.wait->withdraw();
     fiber.critical.store(1, std::memory_order_relaxed);

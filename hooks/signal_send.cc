@@ -69,18 +69,22 @@ bool sent_to_fiber(int signal, int code, sigval value) {
 // pthread_kill(3): to a fiber. Returns the error.
 HOOK(int, pthread_kill, (pthread_t id, int signal)) {
   if (!sends_virtually<Call::pthread_kill>()) return real.pthread_kill(id, signal);
-  if (signal < 0 || signal > signal_count || is_libcs(signal)) return EINVAL;
+  if (is_libcs(signal)) return EINVAL;
   Fiber* target = fiber_of(id);
   if (!target) return real.pthread_kill(id, signal);
+  if (is_ended(*target)) return 0;
+  if (signal < 0 || signal > signal_count) return EINVAL;
   return signal ? kill_fiber(*target, signal, SI_TKILL, {}) : 0;
 }
 
 // pthread_sigqueue(3): as pthread_kill, with a value.
 HOOK(int, pthread_sigqueue, (pthread_t id, int signal, const sigval value)) {
   if (!sends_virtually<Call::pthread_sigqueue>()) return real.pthread_sigqueue(id, signal, value);
-  if (signal < 0 || signal > signal_count || is_libcs(signal)) return EINVAL;
+  if (is_libcs(signal)) return EINVAL;
   Fiber* target = fiber_of(id);
   if (!target) return real.pthread_sigqueue(id, signal, value);
+  if (is_ended(*target)) return ESRCH;
+  if (signal < 0 || signal > signal_count) return EINVAL;
   return signal ? kill_fiber(*target, signal, SI_QUEUE, value) : 0;
 }
 

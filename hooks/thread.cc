@@ -108,7 +108,8 @@ int choose_traits(const pthread_attr_t* attributes, Traits& traits) {
   if (int error = affinity_of(attributes, traits)) return error;
   int inherit = PTHREAD_INHERIT_SCHED;
   pthread_attr_getinheritsched(attributes, &inherit);
-  if (inherit == PTHREAD_INHERIT_SCHED) return 0;
+  traits.explicit_schedule = inherit != PTHREAD_INHERIT_SCHED;
+  if (!traits.explicit_schedule) return 0;
   sched_param parameter{};
   pthread_attr_getschedpolicy(attributes, &traits.policy);
   pthread_attr_getschedparam(attributes, &parameter);
@@ -159,20 +160,30 @@ HOOK(int, thrd_create, (thrd_t * id, thrd_start_t start, void* argument)) {
   return create(id, nullptr, spec) ? thrd_nomem : thrd_success;
 }
 
-// pthread_getattr_np(3): the fiber's stack and guard as they are.
+namespace {
+
+void tell_schedule(const Traits& traits, pthread_attr_t* attributes) {
+  sched_param parameter{traits.priority};
+  pthread_attr_setinheritsched(attributes, traits.explicit_schedule ? PTHREAD_EXPLICIT_SCHED : PTHREAD_INHERIT_SCHED);
+  pthread_attr_setschedpolicy(attributes, traits.policy);
+  pthread_attr_setschedparam(attributes, &parameter);
+}
+
+}  // namespace
+
+// pthread_getattr_np(3): the fiber's stack and guard as they are: whole pages; a stack of the program's own has no guard.
 HOOK(int, pthread_getattr_np, (pthread_t id, pthread_attr_t* attributes)) {
   Fiber* target = engine_started() ? fiber_of(id) : nullptr;
   if (!target || target->is_main) return real.pthread_getattr_np(id, attributes);
   KeepErrno keep;
   if (int error = pthread_attr_init(attributes)) return error;
-  pthread_attr_setguardsize(attributes, target->asked_guard);
+  pthread_attr_setguardsize(attributes, target->stack.guard);
   bool detached = target->life.load() & Fiber::flag_detached;
   pthread_attr_setdetachstate(attributes, detached ? PTHREAD_CREATE_DETACHED : PTHREAD_CREATE_JOINABLE);
-  pthread_attr_setschedpolicy(attributes, target->traits.policy);
+  tell_schedule(target->traits, attributes);
   cpu_set_t set;
   if (affinity_of(*target, set)) pthread_attr_setaffinity_np(attributes, sizeof set, &set);
   return pthread_attr_setstack(attributes, target->stack.bottom, target->stack.size);
 }
-
 
 }  // namespace coro

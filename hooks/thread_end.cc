@@ -9,6 +9,7 @@
 //  - nothing unwinds our own frames' objects (-fno-exceptions): a cancellation is acted on only when they are gone.
 #include "hooks/retry.h"
 #include "hooks/thread.h"
+#include "hooks/trap.h"
 #include "scheduler/carrier.h"
 #include "scheduler/offload.h"
 #include "scheduler/sys.h"
@@ -68,7 +69,7 @@ int wait_done_from_afar(Fiber* self, Fiber& target, const Deadline& deadline) {
 int join_fiber(Call call, Fiber& target, void** result, const Deadline& deadline) {
   Fiber* self = current ? current : &foreign_joiner;
   if (int error = begin_join(self, target)) return error;
-  if (current) test_cancel_of_joiner(self, target);
+  if (current && !is_done(target)) test_cancel_of_joiner(self, target);
   int error = on_hub() ? wait_done(call, self, target, deadline) : wait_done_from_afar(self, target, deadline);
   if (error) {
     target.joiner = nullptr;
@@ -187,11 +188,11 @@ namespace {
 
 // A fiber that is away, or has lost its hub, blocks in the kernel like any thread. libc marks its cancellation points by
 // the asynchronous bit while it is in one (nptl/cancellation.c); SIGCANCEL interrupts it, and ours acts as libc's own
-// handler does.
+// handler does. What is no cancellation point must not hear of it: flock would say EINTR.
 void on_cancel_signal(int, siginfo_t*, void*) {
   Fiber* self = current;
   if (!self || !self->is_cancelled() || self->critical.load(std::memory_order_relaxed)) return;
-  if (*self->cancel_word & thread_block::cancel_asynchronous) pthread_testcancel();
+  if (self->is_asynchronous()) pthread_testcancel();
 }
 
 // The kernel's struct sigaction. libc refuses to install a handler for SIGCANCEL, so we do it ourselves, with the
@@ -212,7 +213,8 @@ void install_cancel_handler() {
   real.sigaction(SIGRTMAX, &probe, &before);
   sys::call(SYS_rt_sigaction, SIGRTMAX, 0, sys::as_long(&model), 8);
   real.sigaction(SIGRTMAX, &before, nullptr);
-  KernelAction ours{on_cancel_signal, SA_SIGINFO | has_restorer, model.restorer, 0};
+  unsigned long restarts = backstop_runs() ? 0 : SA_RESTART;
+  KernelAction ours{on_cancel_signal, SA_SIGINFO | has_restorer | restarts, model.restorer, 0};
   sys::call(SYS_rt_sigaction, sigcancel, sys::as_long(&ours), 0, 8);
 }
 
@@ -223,7 +225,10 @@ int kernel_thread_of(const Fiber& target) {
   return target.state == State::running && target.carrier ? target.carrier->tid.load() : 0;
 }
 
+// A direct call (hooks/direct.h), made where the filter is, has no such mark: it must come back with EINTR.
 void interrupt(Fiber& target) {
+  bool may_be_direct = backstop_runs() && !away_on(target);
+  if (!target.is_asynchronous() && !may_be_direct) return;
   int kernel_thread = kernel_thread_of(target);
   if (!kernel_thread) return;
   static std::atomic<bool> installed{false};

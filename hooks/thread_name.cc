@@ -119,16 +119,19 @@ HOOK(pid_t, gettid, (void)) {
   return self ? number_of(*self) : real.gettid();
 }
 
-// pthread_setname_np(3), pthread_getname_np(3): kept with the fiber; main's is the process's, in the kernel.
+// pthread_setname_np(3), pthread_getname_np(3): kept with the fiber; main's is the process's, in the kernel. libc looks for
+// the thread in /proc, where one that has ended is no more.
 HOOK(int, pthread_setname_np, (pthread_t id, const char* name)) {
   Fiber* target = engine_started() ? fiber_of(id) : nullptr;
   if (!target) return real.pthread_setname_np(id, name);
-  return strlen(name) < sizeof target->traits.name ? set_name(*target, name) : ERANGE;
+  if (strlen(name) >= sizeof target->traits.name) return ERANGE;
+  return is_ended(*target) ? ENOENT : set_name(*target, name);
 }
 HOOK(int, pthread_getname_np, (pthread_t id, char* name, size_t size)) {
   Fiber* target = engine_started() ? fiber_of(id) : nullptr;
   if (!target) return real.pthread_getname_np(id, name, size);
   if (size < sizeof target->traits.name) return ERANGE;
+  if (is_ended(*target)) return ENOENT;
   memcpy(name, name_of(*target), sizeof target->traits.name);
   return 0;
 }

@@ -71,6 +71,7 @@ int set_first_thread(Fiber& fiber, int policy, int priority, SetInKernel set) {
 HOOK(int, pthread_setschedparam, (pthread_t id, int policy, const sched_param* parameter)) {
   Fiber* target = engine_started() ? fiber_of(id) : nullptr;
   if (!target) return real.pthread_setschedparam(id, policy, parameter);
+  if (is_ended(*target)) return ESRCH;
   int priority = parameter->sched_priority;
   if (!is_first_thread(*target)) return set_schedule(*target, policy, priority);
   return set_first_thread(*target, policy, priority, [&] { return real.pthread_setschedparam(id, policy, parameter); });
@@ -78,6 +79,7 @@ HOOK(int, pthread_setschedparam, (pthread_t id, int policy, const sched_param* p
 HOOK(int, pthread_setschedprio, (pthread_t id, int priority)) {
   Fiber* target = engine_started() ? fiber_of(id) : nullptr;
   if (!target) return real.pthread_setschedprio(id, priority);
+  if (is_ended(*target)) return ESRCH;
   int policy = target->traits.policy;
   if (!is_first_thread(*target)) return set_schedule(*target, policy, priority);
   return set_first_thread(*target, policy, priority, [&] { return real.pthread_setschedprio(id, priority); });
@@ -85,6 +87,7 @@ HOOK(int, pthread_setschedprio, (pthread_t id, int priority)) {
 HOOK(int, pthread_getschedparam, (pthread_t id, int* policy, sched_param* parameter)) {
   Fiber* target = engine_started() ? fiber_of(id) : nullptr;
   if (!target || is_first_thread(*target)) return real.pthread_getschedparam(id, policy, parameter);
+  if (is_ended(*target)) return ESRCH;
   *policy = target->traits.policy & ~reset_on_fork;
   parameter->sched_priority = target->traits.priority;
   return 0;

@@ -39,7 +39,7 @@ int wait_end(Call call, Fiber* fiber, int fd, uint8_t way) {
 
 template <class Off, class Real>
 ssize_t send_file(Call call, Fiber* fiber, int out, int in, Off* offset, size_t count, Real there) {
-  test_cancel(fiber);
+  NoCancellationPoint as_in_libc;
   Descriptor* d = known_descriptor(out);
   bool may_wait = d && d->is_socket() && is_blocking(out, *d) && has_file_kind(in);
   if (!may_wait && d && d->kind == Kind::file) return there(out, in, offset, count);

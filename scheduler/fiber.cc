@@ -141,9 +141,8 @@ void begin_life(Fiber& fiber, const FiberSpec& spec) {
   fiber.exited = false;
   fiber.awaited = 0;
   fiber.handlers_end_waits = false;
+  fiber.shielded = false;
   fiber.life = spec.detached ? uint32_t{Fiber::flag_detached} : 0;
-  fiber.asked_stack_size = spec.stack_size;
-  fiber.asked_guard = spec.guard;
   fiber.pending_signals = 0;
   fiber.blocked = spec.blocked;
   fiber.alternate_stack = {};
@@ -165,8 +164,7 @@ void make_ready_to_enter(Fiber& fiber) {
   fiber.cancel_word = thread_block::cancel_word(block);
   *current_of(block) = &fiber;
   // The stack begins below the static TLS, as in nptl/allocatestack.c.
-  char* top = static_cast<char*>(block) - thread_block::size();
-  if (top < fiber.stack.bottom) top = fiber.stack.bottom;
+  char* top = thread_block::low_end(block);
   make_context(fiber.context, fiber.stack.bottom, static_cast<size_t>(top - fiber.stack.bottom),
                block, live_and_end, nullptr);
 }

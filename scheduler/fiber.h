@@ -53,6 +53,7 @@ struct Traits {
   const void* affinity = nullptr;  // a cpu_set_t (hooks/thread_schedule.cc); null: the process's
   int policy = 0;
   int priority = 0;
+  bool explicit_schedule = false;  // by the attributes, not the maker's
   int nice = 0;
 };
 
@@ -95,7 +96,6 @@ struct Fiber {
   std::atomic<uint32_t> life{0};  // also a futex
   Stack stack;
   bool stack_is_users = false;
-  size_t asked_stack_size = 0, asked_guard = 0;
   uint32_t number = 0;                // 1 is main; for people
   Fiber* live_next = nullptr;         // list of live fibers, under the engine's lock
   Fiber* live_previous = nullptr;
@@ -108,6 +108,7 @@ struct Fiber {
   uint32_t handlers_run = 0;                 // how many handlers have been begun on it
   uint32_t handlers_mark = 0;                // with handlers_end_waits: a wait ends if handlers_run is another
   bool handlers_end_waits = false;
+  bool shielded = false;  // cancellation is disabled for the length of a call (hooks/hook.h, NoCancellationPoint)
   bool was_handled() const { return handlers_end_waits && handlers_run != handlers_mark; }
   Fiber* joiner = nullptr;                   // who is in pthread_join on it (hooks/thread.cc)
   stack_t alternate_stack{};                 // sigaltstack(2) as the program sees it
@@ -132,6 +133,9 @@ struct Fiber {
   bool is_cancelled() const {
     return (__atomic_load_n(cancel_word, __ATOMIC_RELAXED) & (8 | 1 | 16)) == 8;
   }
+
+  // In one of libc's cancellation points, or by pthread_setcanceltype.
+  bool is_asynchronous() const { return __atomic_load_n(cancel_word, __ATOMIC_SEQ_CST) & 2; }
 
   pthread_t id() const { return reinterpret_cast<pthread_t>(context.thread_block); }
 };

@@ -298,6 +298,8 @@ const char* prepare(int (*create)(pthread_t*, const pthread_attr_t*, void* (*)(v
 size_t size() { return layout.static_size + layout.alignment; }
 size_t alignment() { return layout.alignment; }
 
+char* low_end(void* block) { return static_cast<char*>(block) + layout.pthread_size - layout.static_size; }
+
 void* make(void* top, int tid) {
   auto address = reinterpret_cast<uintptr_t>(top) - layout.pthread_size;
   void* block = reinterpret_cast<void*>(address & ~(layout.alignment - 1));

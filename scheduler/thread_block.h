@@ -23,6 +23,9 @@ const char* prepare(int (*create)(pthread_t*, const pthread_attr_t*, void* (*)(v
 size_t size();
 size_t alignment();
 
+// Where the static TLS that belongs to a block begins: the first byte of those that it needs.
+char* low_end(void* block);
+
 // Builds a block in the `size()` zeroed bytes that end at `top` (aligned). Null: out of memory. Any thread.
 void* make(void* top, int tid);
 

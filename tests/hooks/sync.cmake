@@ -28,6 +28,7 @@ add_hook_test(thread_sigmask SOURCES thread_sigmask.cc)
 # cancellation
 add_hook_test(cancel_rules SOURCES cancel_rules.cc)
 add_hook_test(cancel_io SOURCES cancel_io.cc)
+add_hook_test(cancel_no_points SOURCES cancel_no_points.cc PARKS sendfile flock read)
 add_hook_test(cancel_sync SOURCES cancel_sync.cc PARKS pthread_cond_wait sem_wait pthread_join)
 
 # locks

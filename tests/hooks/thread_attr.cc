@@ -109,6 +109,34 @@ static void guard_sizes_as_asked() {
   }
 }
 
+static void a_guard_is_whole_pages() {
+  size_t const page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  pthread_attr_t attributes;
+  EXPECT_EQ(0, pthread_attr_init(&attributes));
+  EXPECT_EQ(0, pthread_attr_setguardsize(&attributes, page + 1));
+  Seen seen;
+  Pthread worker([&] { seen = look(); }, &attributes);
+  worker.join();
+  EXPECT_EQ(2 * page, seen.guard);
+  EXPECT_EQ(0, pthread_attr_destroy(&attributes));
+}
+
+// Whatever the attributes say of a guard.
+static void a_stack_of_ones_own_has_no_guard() {
+  static char memory[256 << 10] __attribute__((aligned(4096)));
+  pthread_attr_t attributes;
+  EXPECT_EQ(0, pthread_attr_init(&attributes));
+  EXPECT_EQ(0, pthread_attr_setstack(&attributes, memory, sizeof memory));
+  Seen seen;
+  Pthread worker([&] { seen = look(); }, &attributes);
+  worker.join();
+  EXPECT(seen.inside);
+  EXPECT_EQ(memory, seen.stack);
+  EXPECT_EQ(sizeof memory, seen.stack_size);
+  EXPECT_EQ(0, seen.guard);
+  EXPECT_EQ(0, pthread_attr_destroy(&attributes));
+}
+
 static void affinity_and_mask() {
   cpu_set_t own;
   EXPECT_EQ(0, sched_getaffinity(0, sizeof own, &own));
@@ -177,6 +205,35 @@ static void explicit_scheduling() {
   EXPECT_EQ(0, pthread_attr_destroy(&attributes));
 }
 
+// pthread_getattr_np tells how a thread got its policy and priority. SCHED_FIFO needs a privilege.
+static void scheduling_as_it_is() {
+  pthread_attr_t attributes;
+  EXPECT_EQ(0, pthread_attr_init(&attributes));
+  EXPECT_EQ(0, pthread_attr_setinheritsched(&attributes, PTHREAD_EXPLICIT_SCHED));
+  EXPECT_EQ(0, pthread_attr_setschedpolicy(&attributes, SCHED_FIFO));
+  sched_param const wanted{3};
+  EXPECT_EQ(0, pthread_attr_setschedparam(&attributes, &wanted));
+  auto body = [](void*) -> void* {
+    pthread_attr_t own;
+    int inherits = -1, policy = -1;
+    sched_param got{-1};
+    EXPECT_EQ(0, pthread_getattr_np(pthread_self(), &own));
+    EXPECT_EQ(0, pthread_attr_getinheritsched(&own, &inherits));
+    EXPECT_EQ(0, pthread_attr_getschedpolicy(&own, &policy));
+    EXPECT_EQ(0, pthread_attr_getschedparam(&own, &got));
+    EXPECT_EQ(PTHREAD_EXPLICIT_SCHED, inherits);
+    EXPECT_EQ(SCHED_FIFO, policy);
+    EXPECT_EQ(3, got.sched_priority);
+    EXPECT_EQ(0, pthread_attr_destroy(&own));
+    return nullptr;
+  };
+  pthread_t id;
+  int const error = pthread_create(&id, &attributes, body, nullptr);
+  EXPECT(error == 0 || error == EPERM);
+  if (!error) EXPECT_EQ(0, pthread_join(id, nullptr));
+  EXPECT_EQ(0, pthread_attr_destroy(&attributes));
+}
+
 static void process_wide_default() {
   pthread_attr_t old;
   EXPECT_EQ(0, pthread_getattr_default_np(&old));
@@ -210,9 +267,12 @@ int main() {
   errors_leave_the_object_alone();
   stack_sizes_as_asked();
   guard_sizes_as_asked();
+  a_guard_is_whole_pages();
+  a_stack_of_ones_own_has_no_guard();
   affinity_and_mask();
   affinity_as_it_is();
   explicit_scheduling();
+  scheduling_as_it_is();
   process_wide_default();
   return finish();
 }

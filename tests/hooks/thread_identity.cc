@@ -3,7 +3,8 @@
 // What a thread is called and how it is scheduled: gettid unique and constant per thread (getpid's
 // in main), names (16 bytes, ERANGE, of another thread, PR_SET_NAME), sched_yield and pthread_yield
 // let others run, affinity of oneself and of others, schedparam and setschedprio, concurrency
-// level, pthread_getcpuclockid of oneself and of others, CLOCK_THREAD_CPUTIME_ID.
+// level, pthread_getcpuclockid of oneself and of others, CLOCK_THREAD_CPUTIME_ID; what all these
+// say of a thread that has ended.
 #include <sched.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -185,6 +186,31 @@ static void cpu_clocks() {
   EXPECT(again.tv_sec * 1000000000LL + again.tv_nsec >= own.tv_sec * 1000000000LL + own.tv_nsec);
 }
 
+// A thread that has ended and was not joined: its id is valid, the thread is not there.
+static void after_the_end() {
+  std::atomic<bool> ends{false};
+  Pthread ended([&] { ends = true; });
+  EXPECT(comes_true([&] { return ends.load(); }));
+  nap(10);
+  char name[16];
+  EXPECT_EQ(ENOENT, pthread_getname_np(ended.id(), name, sizeof name));
+  EXPECT_EQ(ENOENT, pthread_setname_np(ended.id(), "late"));
+  EXPECT_EQ(ERANGE, pthread_setname_np(ended.id(), "much too long a name"));
+  int policy = -1;
+  sched_param parameter{};
+  EXPECT_EQ(ESRCH, pthread_getschedparam(ended.id(), &policy, &parameter));
+  EXPECT_EQ(ESRCH, pthread_setschedparam(ended.id(), SCHED_OTHER, &parameter));
+  EXPECT_EQ(ESRCH, pthread_setschedprio(ended.id(), 0));
+  EXPECT_EQ(ESRCH, pthread_sigqueue(ended.id(), SIGUSR1, {}));
+  EXPECT_EQ(ESRCH, pthread_sigqueue(ended.id(), 99, {}));
+  EXPECT_EQ(EINVAL, pthread_kill(ended.id(), 32));
+  EXPECT_EQ(0, pthread_kill(ended.id(), SIGUSR1));
+  EXPECT_EQ(0, pthread_kill(ended.id(), 99));
+  EXPECT_EQ(0, pthread_cancel(ended.id()));
+  clockid_t clock = 0;
+  EXPECT_EQ(ESRCH, pthread_getcpuclockid(ended.id(), &clock));
+}
+
 int main() {
   thread_numbers();
   names();
@@ -192,5 +218,6 @@ int main() {
   affinity();
   scheduling();
   cpu_clocks();
+  after_the_end();
   return finish();
 }

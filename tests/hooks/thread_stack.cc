@@ -163,6 +163,28 @@ static void the_smallest_stack_works() {
   EXPECT_EQ(0, pthread_attr_destroy(&attributes));
 }
 
+// Thread block and static TLS take 4.3 kB of it, and nothing else may take much: 11 kB are left.
+static void the_smallest_stack_is_the_threads() {
+  pthread_attr_t attributes;
+  EXPECT_EQ(0, pthread_attr_init(&attributes));
+  EXPECT_EQ(0, pthread_attr_setstacksize(&attributes, 16384));
+  auto body = [](void*) -> void* {
+    pthread_attr_t own;
+    void* low = nullptr;
+    size_t size = 0;
+    EXPECT_EQ(0, pthread_getattr_np(pthread_self(), &own));
+    EXPECT_EQ(0, pthread_attr_getstack(&own, &low, &size));
+    EXPECT_EQ(0, pthread_attr_destroy(&own));
+    char const here = 0;
+    EXPECT(&here - static_cast<char*>(low) > 11 << 10);
+    return nullptr;
+  };
+  pthread_t id;
+  EXPECT_EQ(0, pthread_create(&id, &attributes, body, nullptr));
+  EXPECT_EQ(0, pthread_join(id, nullptr));
+  EXPECT_EQ(0, pthread_attr_destroy(&attributes));
+}
+
 int main() {
   truth_for_main_and_others();
   a_stack_of_ones_own();
@@ -170,5 +192,6 @@ int main() {
   too_deep_hits_the_guard();
   big_frames_survive_waiting();
   the_smallest_stack_works();
+  the_smallest_stack_is_the_threads();
   return finish();
 }
