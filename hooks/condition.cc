@@ -86,7 +86,7 @@ Woken park_again(Call call, pthread_cond_t* cond, uint32_t missed_before, const 
   Wait wait(to_reason(call), Cancellable::yes);
   wait.enqueue(cond);
   if (missed_by(cond) != missed_before) {
-    wait.withdraw();
+    if (wait.withdraw()) wake_queue(cond, 1);  // that one is the next waiter's: ours has gone by
     return Woken::ready;
   }
   wait.until(deadline);

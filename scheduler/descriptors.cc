@@ -3,10 +3,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/timerfd.h>
 
 #include <atomic>
+#include <utility>
 
 #include "scheduler/sys.h"
 
@@ -120,15 +124,15 @@ bool is_our_descriptor(int fd) {
   return false;
 }
 
-long open_own_epoll(int flags, bool must) {
+long open_own(long number, long first, long second, bool must) {
   for (;;) {
-    long fd = sys::call(SYS_epoll_create1, flags);
+    long fd = sys::call(number, first, second);
     if (fd != -EMFILE && fd != -ENFILE) return fd;
     rlimit before{};
     sys::call(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, sys::as_long(&before));
     rlimit raised{before.rlim_max, before.rlim_max};
     if (sys::call(SYS_prlimit64, 0, RLIMIT_NOFILE, sys::as_long(&raised), 0) == 0) {
-      fd = sys::call(SYS_epoll_create1, flags);
+      fd = sys::call(number, first, second);
       sys::call(SYS_prlimit64, 0, RLIMIT_NOFILE, sys::as_long(&before), 0);
     }
     if (fd >= 0 || !must) return fd;
@@ -141,14 +145,65 @@ int to_high_number(int fd) {
   if (fd < 0) return fd;
   rlimit limit{};
   sys::call(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, sys::as_long(&limit));
-  // High, but not at the limit itself: tables are indexed by the number.
-  long from = static_cast<long>(limit.rlim_cur) - 64;
-  if (from > 960) from = 960;
-  if (from < 16) from = static_cast<long>(limit.rlim_cur) / 2;
-  long high = sys::call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, from);
-  if (high < 0) return fd;
-  sys::close(fd);
-  return static_cast<int>(high);
+  // High, but not at a large limit itself: tables are indexed by the number. Where it is small, as near its end as there
+  // is room.
+  constexpr long high_enough = 1024;
+  long end = limit.rlim_cur < high_enough ? static_cast<long>(limit.rlim_cur) : high_enough;
+  long step = end == high_enough ? 64 : 8;
+  for (long from = end - step; from >= 16 && from > fd; from -= step) {
+    long high = sys::call(SYS_fcntl, fd, F_DUPFD_CLOEXEC, from);
+    if (high < 0) continue;
+    sys::close(fd);
+    return static_cast<int>(high);
+  }
+  return fd;
+}
+
+namespace {
+
+constexpr int most_reserved = 8;
+LoopDescriptors reserved[most_reserved];
+std::atomic<bool> is_reserved{false};
+
+int make_own(long number, long first, long second) {
+  int fd = to_high_number(static_cast<int>(open_own(number, first, second, false)));
+  if (fd >= 0) note_own(fd);
+  return fd;
+}
+
+// What is there already stays.
+void complete(LoopDescriptors& loop) {
+  auto make = [](int& fd, long number, long first, long second) {
+    if (fd < 0) fd = make_own(number, first, second);
+  };
+  make(loop.bell, SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK);
+  make(loop.timer, SYS_timerfd_create, CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+  make(loop.step, SYS_timerfd_create, CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK);  // later there may be none left
+}
+
+}  // namespace
+
+void reserve_loops(int hubs, bool epoll) {
+  if (is_reserved.load(std::memory_order_relaxed) || is_reserved.exchange(true)) return;
+  for (int i = 1; i < hubs && i < most_reserved; i++) {
+    if (epoll) reserved[i].epoll = make_own(SYS_epoll_create1, EPOLL_CLOEXEC, 0);
+    complete(reserved[i]);
+  }
+}
+
+LoopDescriptors take_loop(int hub) {
+  LoopDescriptors loop;
+  if (hub < most_reserved) loop = std::exchange(reserved[hub], loop);
+  complete(loop);
+  return loop;
+}
+
+void drop_reserved_loops() {
+  for (LoopDescriptors& loop : reserved) {
+    for (int fd : {loop.epoll, loop.bell, loop.timer, loop.step}) close_own(fd);
+    loop = {};
+  }
+  is_reserved = false;
 }
 
 }  // namespace coro

@@ -37,11 +37,23 @@ void forget_own(int fd);
 void close_own(int fd);  // does nothing with -1
 bool is_our_descriptor(int fd);
 
-// epoll_create1(2) as the kernel answers it, also at the limit of descriptors, which may be the program's own and lower than
-// it need be. must: waits until there is one.
-long open_own_epoll(int flags, bool must);
+// The system call `number`, which makes a descriptor, as the kernel answers it; also at the limit of descriptors, which may
+// be the program's own and lower than it need be. must: waits until there is one.
+long open_own(long number, long first, long second, bool must);
 
-// Moves a descriptor (close-on-exec) to a number that closefrom-style daemons do not hit; returns the new number.
+// Moves a descriptor (close-on-exec) to a high number, out of the way of daemons that close all they do not know and of
+// programs that count on the lowest free one; returns the new number.
 int to_high_number(int fd);
+
+// What a hub's event loop needs. It can be had beforehand: a descriptor that is being made has, for a moment, the lowest
+// free number, and a fiber that opens something just then would be given another than alone.
+struct LoopDescriptors {
+  int epoll = -1, bell = -1, timer = -1, step = -1;
+};
+// For the hubs from 1 on, as long as there are descriptors. Once; before there is a second hub.
+void reserve_loops(int hubs, bool epoll);
+// Those of the hub, reserved or made now; -1: not to be had. epoll only if reserved.
+LoopDescriptors take_loop(int hub);
+void drop_reserved_loops();  // in a forked child, whose parent's they are
 
 }  // namespace coro

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "scheduler/engine.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+
+#include <algorithm>
 
 #include "scheduler/balance.h"
 #include "scheduler/carrier.h"
@@ -50,6 +54,14 @@ const char* give_base(Hub& hub, void (*entry)(void*)) {
   size_t usable = stack.size - thread_block::size() - thread_block::alignment();
   make_context(hub.base_, stack.bottom, usable, block, entry, &hub);
   return nullptr;
+}
+
+// Their descriptors, four each, are at most a quarter of those that the program may have.
+int how_many_hubs() {
+  rlimit limit{};
+  sys::call(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, sys::as_long(&limit));
+  uint64_t most = std::max<uint64_t>(limit.rlim_cur / 16, 1);
+  return static_cast<int>(std::min({most, static_cast<uint64_t>(config_.hubs), uint64_t{most_hubs}}));
 }
 
 void run_hub(void* hub) { static_cast<Hub*>(hub)->run(); }
@@ -110,7 +122,7 @@ const char* start_engine(const EngineConfig& config) {
   if (const char* trouble = hubs[0]->open(0, config_.loop)) return trouble;
   if (const char* trouble = give_base(*hubs[0], run_hub)) return trouble;
   hubs_open = hubs_begun = 1;
-  hubs_wanted = config_.hubs < most_hubs ? config_.hubs : most_hubs;
+  hubs_wanted = how_many_hubs();
   main_ = &first_fiber;
   carrier_mask_ = sys::signal_mask() & ~sigsys_bit;
   if (const char* trouble = adopt_kernel_thread(*hubs[0])) return trouble;
@@ -194,26 +206,36 @@ void restart_engine_in_child() {
 }
 
 // The part that needs memory and descriptors: when the child first parks or makes a fiber. Most children never do.
-void reopen_in_child() {
+bool reopen_in_child() {
   Fiber* self = current;
+  int saved = errno;  // libev's calls are made on the fiber's thread block
   // libev must see no fiber: its calls come back through our hooks.
   current = nullptr;
-  for (int i = 1; i < hubs_in_parent; i++)
-    if (hubs[i]) hubs[i]->close_in_child(false);
+  for (int i = 1; i < hubs_in_parent; i++) {
+    if (!hubs[i]) continue;
+    hubs[i]->close_in_child(false);
+    hubs[i]->note_fresh();
+  }
+  hubs_in_parent = 1;
+  drop_reserved_loops();
+  hubs_wanted = how_many_hubs();
   hubs[0]->close_in_child(base_is_intact);
+  const char* trouble = hubs[0]->open(0, config_.loop);
   // The first hub's base is the one that this kernel thread left, or another's, which was running.
-  const char* trouble = base_is_intact ? nullptr : give_base(*hubs[0], run_hub);
-  if (!trouble) trouble = hubs[0]->open(0, config_.loop);
+  if (!trouble && !base_is_intact) trouble = give_base(*hubs[0], run_hub);
+  base_is_intact = base_is_intact || !trouble;
   if (!trouble) trouble = adopt_kernel_thread(*hubs[0]);
-  CHECK(!trouble);
   current = self;
+  errno = saved;
+  if (trouble) return false;
+  hubs[0]->note_fresh();
   self->carrier = hubs[0]->carrier();
+  return true;
 }
 
 void open_hub_if_wanted() {
   if (hubs_open >= hubs_wanted) return;
-  if (Fiber* self = current)
-    if (Hub* mine = self->hub.load(std::memory_order_relaxed)) mine->refresh();
+  reserve_loops(hubs_wanted, config_.loop == LoopKind::automatic || config_.loop == LoopKind::epoll);
   want_hub();
 }
 

@@ -195,7 +195,6 @@ namespace {
 void load_filter_in_child() {
   Fiber* self = on_hub();
   if (!self || self->carrier->has_filter) return;
-  self->hub.load(std::memory_order_relaxed)->refresh();
   load_filter(*self->carrier);
 }
 
@@ -203,6 +202,7 @@ void load_filter_in_child() {
 
 Fiber* make_fiber(const FiberSpec& spec, pthread_t* id) {
   release_spent();
+  if (Fiber* maker = on_hub(); maker && !maker->hub.load(std::memory_order_relaxed)->refresh()) return nullptr;
   Fiber* fiber = build_fiber(spec);
   if (!fiber) return nullptr;
   begin_life(*fiber, spec);

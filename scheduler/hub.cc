@@ -146,7 +146,7 @@ Fiber* Hub::next_ready() {
 }
 
 void Hub::leave(Fiber& fiber, After after) {
-  refresh();
+  CHECK(refresh());
   Fiber* next = next_ready();
   if (next == &fiber) {  // woken before it had left
     fiber.state = State::running;
@@ -287,9 +287,6 @@ void Hub::forget_in_child() {
   is_stale_ = true;
 }
 
-void Hub::close_in_child(bool intact) {
-  is_stale_ = false;
-  loop_.close(intact);
-}
+void Hub::close_in_child(bool intact) { loop_.close(intact); }
 
 }  // namespace coro

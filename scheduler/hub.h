@@ -36,7 +36,7 @@ struct CallCounters {
 };
 
 struct Carrier;
-void reopen_in_child();  // engine.cc
+bool reopen_in_child();  // engine.cc
 
 class Hub {
  public:
@@ -113,10 +113,10 @@ class Hub {
   // close_in_child() (with `current` null). intact: no other kernel thread was in the middle of a turn.
   void forget_in_child();
   void close_in_child(bool intact);
-  // On a fiber, before anything that needs the loop or base_: opens both anew in a fork's child.
-  void refresh() {
-    if (__builtin_expect(is_stale_, 0)) reopen_in_child();
-  }
+  void note_fresh() { is_stale_ = false; }
+  // On a fiber, before anything that needs the loop or base_: opens both anew in a fork's child. False: that child has no
+  // descriptor or memory for them. Then its one fiber stays alone, and waits in the kernel.
+  bool refresh() { return __builtin_expect(!is_stale_, 1) || reopen_in_child(); }
   void goes_on_with(Carrier& carrier) { carrier_ = &carrier; }  // in a fork's child, until refresh()
   bool is_stale() const { return is_stale_; }
 
@@ -146,6 +146,7 @@ class Hub {
   static bool is_visited(Fiber* word) { return reinterpret_cast<uintptr_t>(word) & 1; }
   uint64_t bit() const { return uint64_t{1} << index_; }
   void tell_sleep();
+  void wait_in_place(Wait& wait);
 
   int index_ = 0;
   Fiber* first_ready_ = nullptr;

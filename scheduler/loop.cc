@@ -30,6 +30,9 @@
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
 
+#include <algorithm>
+#include <utility>
+
 #include "scheduler/check.h"
 #include "scheduler/deadline.h"
 #include "scheduler/descriptors.h"
@@ -112,7 +115,7 @@ uint8_t to_ways(uint32_t events) {
 
 std::atomic<bool> is_told{false};
 std::atomic<void*> opening{nullptr};  // by the thread with this block
-int last_adopted = -1;
+int last_adopted = -1, reserved_epoll = -1;
 
 struct Watchers {
   ev_io bell, timer, step;
@@ -144,7 +147,8 @@ static int adopt_loop_descriptor(int fd) {
 
 int open_loop_descriptor(int flags) {
   // libev aborts when it gets none in the midst of a turn; a loop that cannot be opened is one hub less.
-  long fd = open_own_epoll(flags, !is_opening_here());
+  if (is_opening_here() && reserved_epoll >= 0) return last_adopted = std::exchange(reserved_epoll, -1);
+  long fd = open_own(SYS_epoll_create1, flags, 0, !is_opening_here());
   if (fd < 0) {
     errno = static_cast<int>(-fd);
     return -1;
@@ -229,35 +233,38 @@ struct Callbacks {
   }
 };
 
-static int open_timer(int clock) {
-  return to_high_number(static_cast<int>(sys::call(SYS_timerfd_create, clock, TFD_CLOEXEC | TFD_NONBLOCK)));
+const char* Loop::open(LoopKind kind, Hub& hub) {
+  hub_ = &hub;
+  const char* trouble = try_to_open(kind);
+  if (trouble) close(true);
+  return trouble;
 }
 
-const char* Loop::open(LoopKind kind, Hub& hub) {
+const char* Loop::try_to_open(LoopKind kind) {
   if (const char* trouble = load_libev()) return trouble;
-  hub_ = &hub;
   unsigned backend = backend_flags(kind);
   if (!(ev.ev_supported_backends() & backend)) return "this libev has no such backend";
+  LoopDescriptors own = take_loop(hub_->index());
+  bell_ = own.bell;
+  timer_ = own.timer;
+  step_ = own.step;
+  reserved_epoll = own.epoll;
   opening = this_thread_block();
   loop_ = ev.ev_loop_new(backend | EVFLAG_NOENV | EVFLAG_NOSIGMASK | EVFLAG_NOTIMERFD);
   opening = nullptr;
   epoll_ = last_adopted;
   last_adopted = -1;
+  close_own(std::exchange(reserved_epoll, -1));  // libev had no use for it
   if (!loop_) return "libev cannot open an event loop";
   ev.ev_set_userdata(loop_, this);
   ev.ev_set_loop_release_cb(loop_, Callbacks::settled, nullptr);
-  bell_ = to_high_number(
-      static_cast<int>(sys::call(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK)));
-  timer_ = open_timer(CLOCK_MONOTONIC);
-  step_ = open_timer(CLOCK_REALTIME);  // now: later there may be no descriptor left, or no high one
   if (bell_ < 0 || timer_ < 0 || step_ < 0) return "no descriptors left for an event loop";
-  for (int fd : {bell_, timer_, step_}) note_own(fd);
   timer_due_ = 0;
   watchers_ = resize_memory(nullptr, sizeof(Watchers));
   if (!watchers_) return "no memory for an event loop";
-  auto* own = static_cast<Watchers*>(watchers_);
-  Callbacks::start(own->bell, loop_, *this, bell_, Callbacks::bell);
-  Callbacks::start(own->timer, loop_, *this, timer_, Callbacks::timer);
+  auto& watchers = *static_cast<Watchers*>(watchers_);
+  Callbacks::start(watchers.bell, loop_, *this, bell_, Callbacks::bell);
+  Callbacks::start(watchers.timer, loop_, *this, timer_, Callbacks::timer);
   follows_realtime_ = false;
   return nullptr;
 }
@@ -272,10 +279,9 @@ void Loop::forget_in_child() {
 }
 
 void Loop::close(bool intact) {
-  if (!loop_) return;
   int epoll = epoll_;
   if (epoll >= 0) forget_own(epoll);
-  if (intact)
+  if (intact && loop_)
     ev.ev_loop_destroy(loop_);
   else if (epoll >= 0)
     sys::close(epoll);
@@ -422,7 +428,8 @@ Slot* Loop::present_slot(int fd) {
 
 int Loop::control(int operation, int fd, epoll_event* event) {
   is_told.store(true, std::memory_order_relaxed);
-  Slot* slot = event && operation != EPOLL_CTL_DEL ? present_slot(fd) : nullptr;
+  Slot* known = present_slot(fd);
+  Slot* slot = event && operation != EPOLL_CTL_DEL ? known : nullptr;
   if (slot && slot->ways) event->events = (event->events & ~coming_in) | to_epoll(slot->ways);
   auto call = [&](int what) {
     return static_cast<int>(sys::call(SYS_epoll_ctl, epoll_, what, fd, sys::as_long(event)));
@@ -436,6 +443,10 @@ int Loop::control(int operation, int fd, epoll_event* event) {
     look_at_next_turn(*slot);
     return 0;
   }
+  // Taken out by its closer, or closed: as it should be. Else libev would build a new set: each time that a peer hangs up
+  // while another hub's fiber closes.
+  bool is_gone = operation != EPOLL_CTL_ADD && (result == -ENOENT || result == -EBADF);
+  if (is_gone && known && known->generation != generation_of(fd)) return 0;
   return result;
 }
 
@@ -476,6 +487,29 @@ void Loop::turn(bool block, int64_t due) {
   hub_->hear_of_closes();
   drop_dead_starts();
   ev.ev_run(loop_, block ? EVRUN_ONCE : EVRUN_NOWAIT);
+}
+
+bool Loop::poll_in_place(IoSource* sources, int count, const Deadline& deadline, uint64_t mask) {
+  constexpr int64_t second = 1'000'000'000;  // by then the clock may have been set
+  pollfd few[16];
+  auto* asked = few;
+  if (count > 16) asked = static_cast<pollfd*>(resize_memory(nullptr, sizeof(pollfd) * static_cast<size_t>(count)));
+  if (!asked) return true;  // tries again
+  for (int i = 0; i < count; i++) asked[i] = {sources[i].ways ? sources[i].fd : -1, static_cast<short>(to_epoll(sources[i].ways)), 0};
+  int64_t left = deadline.left();
+  timespec time = to_timespec(deadline.realtime && left > second ? second : left);
+  long found = sys::call(SYS_ppoll, sys::as_long(asked), count, deadline.is_never() ? 0 : sys::as_long(&time),
+                         sys::as_long(&mask), sizeof mask);
+  for (int i = 0; i < count && found > 0; i++) {
+    sources[i].events = static_cast<uint16_t>(asked[i].revents);
+    sources[i].fired = sources[i].ways & to_ways(sources[i].events | (asked[i].revents & POLLNVAL ? EPOLLERR : 0u));
+  }
+  if (asked != few) resize_memory(asked, 0);
+  if (found != -EINVAL) return found > 0;
+  // The limit of descriptors, down to 0 perhaps, is also ppoll's: now and then the caller tries.
+  timespec moment = to_timespec(std::min(left, second / 100));
+  sys::call(SYS_ppoll, 0, 0, sys::as_long(&moment), sys::as_long(&mask), sizeof mask);
+  return true;
 }
 
 bool Loop::has_events() {

@@ -17,6 +17,7 @@ struct epoll_event;  // <sys/epoll.h>
 namespace coro {
 
 class Hub;
+struct Deadline;
 struct IoSource;
 struct Slot;
 
@@ -28,8 +29,8 @@ class Loop {
   const char* open(LoopKind kind, Hub& hub);
   // In a fork's child, without freeing anything: forgets what it watched.
   void forget_in_child();
-  // In a fork's child: drops everything without touching the parent's kernel objects. intact: no other kernel thread was
-  // in the middle of a turn; else libev's memory is left.
+  // Drops everything; in a fork's child without touching the parent's kernel objects. intact: no other kernel thread was in
+  // the middle of a turn; else libev's memory is left.
   void close(bool intact);
 
   void arm(IoSource& source);     // source.wait gets a wake when one of its ways is ready
@@ -42,6 +43,9 @@ class Loop {
   // The part of forget() that another kernel thread does itself, after it told the hub: the kernel hears of it, and the
   // caller may close the number when this returns.
   void forget_from_afar(int fd);
+
+  // Without a loop: waits in the kernel, with its signal mask `mask` meanwhile. True: one of the sources is ready.
+  static bool poll_in_place(IoSource* sources, int count, const Deadline& deadline, uint64_t mask);
 
   // Runs libev once. block: sleep until an event or `due` (steady ns).
   void turn(bool block, int64_t due);
@@ -63,6 +67,7 @@ class Loop {
 
  private:
   friend struct Callbacks;
+  const char* try_to_open(LoopKind kind);
   Slot* slot_of(int fd);
   Slot* present_slot(int fd);
   void set_ways(Slot& slot, int fd, uint8_t ways);

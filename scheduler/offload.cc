@@ -229,8 +229,8 @@ Away::Away(Reason why, Helpers helpers) {
   if (!fiber || (helpers == Helpers::clean && !is_filtered_here())) return;
   Critical::enter(fiber);
   Pool& pool = helpers == Helpers::clean ? clean : many;
-  if (reserve_helper(pool)) {
-    Hub* hub = fiber->hub.load(std::memory_order_relaxed);
+  Hub* hub = fiber->hub.load(std::memory_order_relaxed);
+  if (hub->refresh() && reserve_helper(pool)) {
     hub->counters.offloads++;
     hub->calls[why].parks++;
     fiber->reason = why;

@@ -183,14 +183,14 @@ void Hub::wake_local(Wait& wait, Woken how) { wake(*wait.fiber_, wait.epoch_, ho
 
 void Hub::park(Wait& wait) {
   Fiber& fiber = *wait.fiber_;
-  refresh();
+  bool has_loop = refresh();
   counters.parks++;
   calls[wait.why_].parks++;
   if (is_traced(wait.why_)) {
     wait.tell_park();
     tells_sleep_ = true;
   }
-  wait.arm(*this);
+  if (has_loop) wait.arm(*this);
   fiber.state = State::parked;
   fiber.calls_in_a_row = 0;
   fiber.has_made_new = false;
@@ -199,7 +199,26 @@ void Hub::park(Wait& wait) {
     wake(fiber, wait.epoch_, Woken::cancelled);
   if (fiber.pending_signals.load(std::memory_order_seq_cst) & ~fiber.blocked || fiber.was_handled())
     wake(fiber, wait.epoch_, Woken::signal);
-  leave(fiber);
+  if (has_loop)
+    leave(fiber);
+  else
+    wait_in_place(wait);
+}
+
+// The last resort of a forked child: see refresh(). Whoever might wake us is a signal handler, and lets the kernel's wait
+// end; it comes only within that, or is seen before.
+void Hub::wait_in_place(Wait& wait) {
+  uint64_t mask = sys::set_signal_mask(~uint64_t{0});
+  for (int i = 0; i < wait.source_count_; i++) wait.sources_[i].fired = 0, wait.sources_[i].events = 0;
+  while (!inbox_.load()) {
+    if (Loop::poll_in_place(wait.sources_, wait.source_count_, wait.deadline_, mask))
+      wake_local(wait, Woken::ready);
+    else if (wait.deadline_.passed())
+      wake_local(wait, Woken::timed_out);
+  }
+  sys::set_signal_mask(mask);
+  deliver_inbox();
+  pop_ready()->state = State::running;
 }
 
 }  // namespace coro

@@ -13,13 +13,17 @@
 
 namespace coro {
 static int last_epoll_ = -1;
+static std::atomic<int> loops_opened_{0};
 int last_epoll() { return last_epoll_; }
+int loops_opened() { return loops_opened_; }
 }  // namespace coro
 
 // As hooks/ does it: the engine learns which descriptor is its event loop's.
 extern "C" __attribute__((visibility("default"))) int epoll_create1(int flags) noexcept {
   if (!coro::is_opening_loop()) return static_cast<int>(syscall(SYS_epoll_create1, flags));
-  return coro::last_epoll_ = coro::open_loop_descriptor(flags);
+  coro::last_epoll_ = coro::open_loop_descriptor(flags);
+  coro::loops_opened_++;
+  return coro::last_epoll_;
 }
 
 #if defined(__SANITIZE_ADDRESS__)

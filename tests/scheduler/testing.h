@@ -137,5 +137,6 @@ class Stopwatch {
 
 // The epoll descriptor of the last event loop that libev opened.
 int last_epoll();
+int loops_opened();  // how many that makes
 
 }  // namespace coro
