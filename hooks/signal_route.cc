@@ -5,6 +5,7 @@
 // his mask first, or takes it with sigwait. What every fiber blocks by its own mask does not come here: it waits in the
 // kernel.
 #include <errno.h>
+#include <linux/membarrier.h>
 #include <string.h>
 #include <sys/syscall.h>
 
@@ -26,7 +27,19 @@ int computes_on(const Fiber& fiber) {
   if (int helper = away_on(fiber)) return helper;
   if (int orphan = fiber.orphan_tid.load(std::memory_order_relaxed)) return orphan;
   Hub* hub = fiber.hub.load(std::memory_order_relaxed);
-  return hub && hub->lent_to() == &fiber ? hub->carrier()->tid.load() : 0;
+  return hub && hub->has_out(fiber) ? hub->carrier()->tid.load() : 0;
+}
+
+// A fiber that goes back to the program's code writes that it is out there, and then looks at what is pending; with no
+// barrier between, because every call goes that way. So who sends makes the barrier for all (membarrier(2)): either the
+// fiber sees the signal, or we see where it is.
+void let_writes_settle() { sys::call(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED); }
+
+// What is pending for the fiber makes a difference to it now: ends its wait, or has its kernel thread look.
+void tell(Fiber& fiber, int signal) {
+  if (wake_present_wait(fiber, Woken::signal) || &fiber == current) return;
+  let_writes_settle();
+  if (int kernel_thread = computes_on(fiber)) nudge(kernel_thread, signal);
 }
 
 }  // namespace
@@ -56,11 +69,17 @@ int send_to_fiber(Fiber& fiber, int signal, const siginfo_t& info, bool shared) 
     if (fiber.awaited & bit) wake_present_wait(fiber, Woken::signal);
     return 0;
   }
-  wake_present_wait(fiber, Woken::signal);
-  if (&fiber == current) return 0;
-  if (int kernel_thread = computes_on(fiber)) nudge(kernel_thread, signal);
+  tell(fiber, signal);
   return 0;
 }
+
+void nudge_orphan(const Fiber& fiber, int kernel_thread) {
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  for (uint64_t left = fiber.pending_signals.load() & ~fiber.blocked; left; left &= left - 1)
+    if (int signal = __builtin_ctzll(left) + 1; has_handler(signal)) return nudge(kernel_thread, signal);
+}
+
+void expect_signals() { sys::call(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED); }
 
 Fiber* choose_fiber(int signal) {
   uint64_t bit = bit_of(signal);
@@ -75,10 +94,7 @@ namespace {
 
 // Wakes who has something new in his own queue.
 void tell_of_pending(Fiber& fiber, uint64_t set) {
-  if (!(fiber.pending_signals.load() & set)) return;
-  wake_present_wait(fiber, Woken::signal);
-  if (&fiber == current) return;
-  if (int kernel_thread = computes_on(fiber)) nudge(kernel_thread, __builtin_ctzll(set) + 1);
+  if (fiber.pending_signals.load() & set) tell(fiber, __builtin_ctzll(set) + 1);
 }
 
 // Somebody may have opened his mask while the signal was on its way to the queue.

@@ -26,6 +26,10 @@ Handled run_handlers(Fiber* fiber);
 
 // Makes `signal` pending for a fiber and wakes it; `shared`: it was sent to the process. 0 or an error number.
 int send_to_fiber(Fiber& fiber, int signal, const siginfo_t& info, bool shared = false);
+// The fiber has lost its hub to another kernel thread and keeps its own: who sent to it just then has found it nowhere.
+void nudge_orphan(const Fiber& fiber, int kernel_thread);
+// Before the first signal is sent to a fiber.
+void expect_signals();
 
 // While it lives a handler that runs on the fiber ends each of its waits, also if it ran before the wait began: for calls
 // that open the mask while they wait (ppoll, sigsuspend).

@@ -43,6 +43,11 @@ void limit_arenas(int most) {
   if (tune) tune(arena_max, most);
 }
 
+void after_hand_off(const Fiber& fiber, int kernel_thread) {
+  if (options().patch.covers(Switch::signal)) nudge_orphan(fiber, kernel_thread);
+  if (options().audit) note_hand_off(fiber, kernel_thread);
+}
+
 // Starts the engine with the first thread. False: the program keeps kernel threads.
 bool may_make_fibers() {
   if (engine_started()) return true;
@@ -66,7 +71,8 @@ bool may_make_fibers() {
   stack_t mains_alternate{};
   real.sigaltstack(nullptr, &mains_alternate);
   config.load_filter = start_backstop();
-  config.handed_off = options().audit ? note_hand_off : nullptr;
+  config.handed_off = signals || options().audit ? after_hand_off : nullptr;
+  if (signals) expect_signals();
   if (const char* trouble_text = start_engine(config)) {
     if (trouble_text == thread_block::no_kernel_thread) return false;  // real.pthread_create fails as it would alone
     refused = true;

@@ -26,7 +26,8 @@ struct EngineConfig {
   void (*deliver_signals)() = nullptr;  // runs the running fiber's pending, unblocked handlers
   void (*fiber_born)(Fiber&) = nullptr;  // before it can run; and when it ended. No parking in them.
   void (*fiber_ended)(Fiber&) = nullptr;
-  void (*handed_off)(const Fiber&, int kernel_thread) = nullptr;  // by the supervisor; null: nobody asks
+  // By the supervisor: the fiber keeps this kernel thread, as orphan_tid says from now on. Null: nobody asks.
+  void (*handed_off)(const Fiber&, int kernel_thread) = nullptr;
   const char* (*reason_name)(Reason) = nullptr;
   bool (*is_traced)(Reason) = nullptr;  // null: nothing is
 };

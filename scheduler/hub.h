@@ -68,6 +68,11 @@ class Hub {
     Fiber* out = lent_.load(std::memory_order_relaxed);
     return is_visited(out) ? nullptr : out;
   }
+  // The fiber is out in the program's code on our carrier, whether another hub visits or not. Any thread.
+  bool has_out(const Fiber& fiber) const {
+    Fiber* out = lent_.load(std::memory_order_relaxed);
+    return out == &fiber || out == visited(const_cast<Fiber*>(&fiber));
+  }
   bool has_queue() const { return load() > 0 || inbox_.load(std::memory_order_relaxed); }
   uint64_t switches_so_far() const { return counters.switches; }
   bool is_sleeping() const { return sleeping_.load(std::memory_order_seq_cst); }

@@ -62,6 +62,7 @@ add_hook_test(signal_table SOURCES signal_table.cc signal_table_waits.cc LIBS ut
               connect open flock fcntl waitpid wait wait4 waitid poll ppoll select pselect epoll_wait epoll_pwait nanosleep
               clock_nanosleep pause sigsuspend sem_wait sem_timedwait pthread_mutex_lock pthread_cond_wait)
 add_hook_test(signal_blocked PARKS poll usleep)
+add_hook_test(signal_computing)
 add_hook_test(signal_waits SOURCES signal_waits.cc PARKS sigtimedwait sigsuspend pause __sigpause)
 add_hook_test(signal_jump SOURCES signal_jump.cc PARKS read recv poll pause)
 add_hook_test(signal_timers SOURCES signal_timers.cc PARKS pause sem_wait)
