@@ -171,12 +171,23 @@ int poll_on_fiber(Call call, Fiber* fiber, pollfd* fds, nfds_t count, const Dead
   return result;
 }
 
+// For libev, where it waits with poll (CORO_LOOP): it ends the process when it meets a closed number. Another hub's fiber
+// closed it when the set was already made; the hub hears of it at its next turn.
+int without_closed(pollfd* fds, nfds_t count, int found) {
+  for (nfds_t i = 0; i < count; i++)
+    if (fds[i].revents & POLLNVAL) fds[i].revents = 0, found--;
+  return found;
+}
+
 }  // namespace
 
 // poll(2): parks until a descriptor is ready, the time-out, or a signal (never restarted).
 HOOK(int, poll, (pollfd * fds, nfds_t count, int timeout)) {
   Fiber* fiber = gate<Call::poll>();
-  if (!fiber) return real.poll(fds, count, timeout);
+  if (!fiber) {
+    int found = real.poll(fds, count, timeout);
+    return found > 0 && engine_started() && is_opening_loop() ? without_closed(fds, count, found) : found;
+  }
   if (timeout == 0) return spin_watch_zero(fiber, real.poll(fds, count, 0));
   Deadline deadline = deadline_in_milliseconds(timeout);
   return poll_on_fiber(Call::poll, fiber, fds, count, deadline);

@@ -24,7 +24,6 @@ class Spinlock {
         sys::call(SYS_sched_yield), spins = 0;
     }
   }
-  bool try_lock() { return !taken_.exchange(true, std::memory_order_acquire); }
   void unlock() { taken_.store(false, std::memory_order_release); }
   // In a fork's child. Writes only if it must: each page that the child touches is copied.
   void reset() {

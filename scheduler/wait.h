@@ -61,7 +61,6 @@ class Wait {
   bool is_tied_to_hub() const {
     return source_count_ || fiber_->timer_index.load(std::memory_order_acquire) >= 0;
   }
-  bool is_cancellable() const { return cancellable_ == Cancellable::yes; }
   Reason why() const { return why_; }
 
  private:
