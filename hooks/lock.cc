@@ -85,7 +85,7 @@ int lock_off_hub(pthread_mutex_t* mutex, const Until& until = for_ever) {
   for (;;) {
     int tried = real.pthread_mutex_trylock(mutex);
     if (tried != EBUSY) return tried;
-    if (until.time && !has_valid_nanoseconds(*until.time)) return EINVAL;
+    if (until.time && (until.time->tv_sec < 0 || !has_valid_nanoseconds(*until.time))) return EINVAL;
     if (deadline.passed()) return ETIMEDOUT;
     timespec pause = to_timespec(first_pause);
     sys::call(SYS_nanosleep, sys::as_long(&pause), 0);
@@ -100,8 +100,9 @@ int lock_slowly(Call call, Fiber* fiber, pthread_mutex_t* mutex, const Until& un
   int tried = after_try(fiber, mutex, real.pthread_mutex_trylock(mutex));
   if (tried != EBUSY) return tried;
   if (is_error_checking(mutex) && is_owner(fiber, mutex)) return EDEADLK;
-  // Only who has to wait is told of a bad time, and a time before 1970 is past whatever its nanoseconds.
-  if (until.time && until.time->tv_sec < 0) return ETIMEDOUT;
+  // Only who has to wait is told of a bad time, and a time before 1970 is past whatever its nanoseconds. Where the kernel
+  // is asked to lock (priority inheritance) it refuses such a time.
+  if (until.time && until.time->tv_sec < 0) return inherits_priority(mutex) ? EINVAL : ETIMEDOUT;
   if (until.time && !has_valid_nanoseconds(*until.time)) return EINVAL;
   Deadline deadline = until.deadline();
   if (is_shared(mutex) && !inherits_priority(mutex))

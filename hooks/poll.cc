@@ -172,11 +172,17 @@ int poll_on_fiber(Call call, Fiber* fiber, pollfd* fds, nfds_t count, const Dead
 }
 
 // For libev, where it waits with poll (CORO_LOOP): it ends the process when it meets a closed number. Another hub's fiber
-// closed it when the set was already made; the hub hears of it at its next turn.
-int without_closed(pollfd* fds, nfds_t count, int found) {
+// closed it when the set was already made, or somebody past the hooks, of whom no hub ever hears. As an error it makes
+// whoever waits for that number look for himself, and libev's watcher go.
+void excuse_closed_ones(pollfd* fds, nfds_t count) {
   for (nfds_t i = 0; i < count; i++)
-    if (fds[i].revents & POLLNVAL) fds[i].revents = 0, found--;
-  return found;
+    if (fds[i].revents & POLLNVAL) fds[i].revents = POLLERR;
+}
+
+int poll_off_hub(pollfd* fds, nfds_t count, int timeout) {
+  int result = real.poll(fds, count, timeout);
+  if (result > 0 && !current && is_hub_block(this_thread_block())) excuse_closed_ones(fds, count);
+  return result;
 }
 
 }  // namespace
@@ -184,10 +190,7 @@ int without_closed(pollfd* fds, nfds_t count, int found) {
 // poll(2): parks until a descriptor is ready, the time-out, or a signal (never restarted).
 HOOK(int, poll, (pollfd * fds, nfds_t count, int timeout)) {
   Fiber* fiber = gate<Call::poll>();
-  if (!fiber) {
-    int found = real.poll(fds, count, timeout);
-    return found > 0 && engine_started() && is_opening_loop() ? without_closed(fds, count, found) : found;
-  }
+  if (!fiber) return poll_off_hub(fds, count, timeout);
   if (timeout == 0) return spin_watch_zero(fiber, real.poll(fds, count, 0));
   Deadline deadline = deadline_in_milliseconds(timeout);
   return poll_on_fiber(Call::poll, fiber, fds, count, deadline);

@@ -15,7 +15,12 @@
 //  - a description that lives on elsewhere (a duplicate, a forked child) goes on giving events after its number was
 //    closed here, and libev then builds a new epoll set: forget() takes the number out itself, before the close;
 //  - libev aborts when it tells the kernel of a number that is closed. So whoever closes tells each hub that knows the
-//    number first, and waits while that hub is settling: from hearing of closes until the kernel knows all it watches.
+//    number first, and waits while that hub is settling: from hearing of closes until the kernel knows all it watches;
+//  - the other backends go by the number: what they tell may be of one that was closed, or closed and given out again, since
+//    they began to wait. Its old life is let go of, as the closer's note will say; poll's POLLNVAL, of which libev makes an
+//    assertion, is changed on the way (hooks/poll.cc);
+//  - libev's io_uring backend (4.33, the last release) makes its IORING_OP_POLL_REMOVE in the place of an older entry whose
+//    poll_events it leaves there. From Linux 5.13 on that is EINVAL, and an assertion of libev's ends the process.
 // lengths: the price of keeping <ev.h> and what follows from its traps in one file
 #include "scheduler/loop.h"
 
@@ -29,6 +34,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
+#include <sys/utsname.h>
 
 #include <algorithm>
 #include <utility>
@@ -82,13 +88,28 @@ const char* load_libev() {
   return nullptr;
 }
 
-unsigned backend_flags(LoopKind kind) {
+bool kernel_takes_io_uring_of_libev() {
+  utsname kernel{};
+  char* rest = nullptr;
+  uname(&kernel);
+  long major = strtol(kernel.release, &rest, 10), minor = *rest == '.' ? strtol(rest + 1, nullptr, 10) : 0;
+  return major < 5 || (major == 5 && minor < 13);
+}
+
+unsigned io_uring_or_epoll() {
   constexpr unsigned io_uring = 0x80;  // EVBACKEND_IOURING, where libev was built with it
+  if (kernel_takes_io_uring_of_libev()) return io_uring;
+  static std::atomic<bool> told{false};
+  if (!told.exchange(true)) message({"libev's io_uring backend does not work with this kernel; going on with epoll"});
+  return EVBACKEND_EPOLL;
+}
+
+unsigned backend_flags(LoopKind kind) {
   switch (kind) {
     case LoopKind::epoll: return EVBACKEND_EPOLL;
     case LoopKind::poll: return EVBACKEND_POLL;
     case LoopKind::select: return EVBACKEND_SELECT;
-    case LoopKind::io_uring: return io_uring;
+    case LoopKind::io_uring: return io_uring_or_epoll();
     case LoopKind::automatic: break;
   }
   return EVBACKEND_EPOLL;
@@ -167,6 +188,7 @@ struct Callbacks {
     Loop& loop = loop_of(watcher);
     auto* slot = reinterpret_cast<Slot*>(watcher);
     loop.hub_->note_awake();
+    if (loop.epoll_ < 0 && slot->generation != generation_of(watcher->fd)) return loop.let_go(*slot);
     uint8_t got = slot->events ? to_ways(slot->events) : events & libev_ways;
     if (events & EV_ERROR) got = ~uint8_t{0};
     got &= slot->ways;

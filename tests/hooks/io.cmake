@@ -67,3 +67,15 @@ add_hook_test(fortify FORTIFY PARKS read|__read_chk recv|__recv_chk recvfrom|__r
 add_test(NAME hooks.fortify.imports COMMAND sh -c "for door in read pread pread64 recv recvfrom poll ppoll; do \
 nm -D \"$1\" | grep -q \"U __\${door}_chk\" || { echo \"no __\${door}_chk\"; exit 1; }; done" sh
          $<TARGET_FILE:hook_test_fortify>)
+
+# libev's other backends (CORO_LOOP), with the tests that arm, disarm and close most. io_uring: or what stands in for it.
+if(TARGET coro)
+  foreach(loop poll select io_uring)
+    foreach(name stream_end close poll socket_timeout wait_many fork shared_socket)
+      add_test(NAME hooks.${name}.coro.${loop}
+               COMMAND /usr/bin/python3 ${HOOK_TEST_RUNNER} --env CORO_LOOP=${loop} --library $<TARGET_FILE:coro> --
+                       $<TARGET_FILE:hook_test_${name}>)
+      set_tests_properties(hooks.${name}.coro.${loop} PROPERTIES TIMEOUT 40 LABELS "hooks;coro")
+    endforeach()
+  endforeach()
+endif()
