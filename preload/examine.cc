@@ -108,7 +108,7 @@ void print_profile(const Program& program, const std::vector<Library>& libraries
 int examine(const std::string& name) {
   Program program = inspect_program(name);
   print_row("program", program.path.empty() ? name : program.path);
-  if (!program.scripts.empty()) print_row("run by", program.binary);
+  if (!program.scripts.empty() && !program.binary.empty()) print_row("run by", program.binary);
   if (program.refusal) {
     print_row("verdict", "cannot run: " + program.why);
     return program.refusal;

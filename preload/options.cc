@@ -250,6 +250,7 @@ std::string_view allowed_values(const OptionRow& row, std::span<char> room) {
   if (row.type == "Integer") {
     ((line += "a number from ") += Decimal(row.min)) += " to ";
     line += Decimal(row.max);
+    if (row.fallback == "0" && row.min > 0) line += ", or 0";
   }
   if (row.type == "Bytes") {
     add_bytes(line += "a size from ", row.min);

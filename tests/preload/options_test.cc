@@ -102,7 +102,7 @@ TEST(Options, bad_and_unknown_variables_are_told_and_the_rest_is_taken) {
   parse_options(environment);
   memset(stats, 'x', sizeof stats - 1);
   EXPECT_EQ(testing::internal::GetCapturedStderr(),
-            "coro: CORO_HUBS=many is not allowed: a number from 1 to 64; going on with 0\n"
+            "coro: CORO_HUBS=many is not allowed: a number from 1 to 64, or 0; going on with 0\n"
             "coro: CORO_TEETH is not an option; `coro options` lists them\n");
   EXPECT_EQ(options().hubs, 0);
   EXPECT_EQ(options().stack_pool, 7);
