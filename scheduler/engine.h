@@ -32,7 +32,7 @@ struct EngineConfig {
   bool (*is_traced)(Reason) = nullptr;  // null: nothing is
 };
 
-// Makes the calling (first) thread's flow the main fiber and opens the hubs. Null, or why it cannot be; then nothing has
+// Makes the calling (first) thread's flow the main fiber and opens the first hub. Null, or why it cannot be; then nothing has
 // changed. Once, from the program's first thread or any other that is alone.
 const char* start_engine(const EngineConfig& config);
 bool engine_started();

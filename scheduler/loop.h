@@ -89,8 +89,8 @@ class Loop {
   void* watchers_ = nullptr;
 };
 
-// libev opens its epoll descriptor through libc's epoll_create1, i.e. through our hook: the hook asks this, and gives
-// such a descriptor a high number that closefrom-style daemons do not hit.
+// The calling kernel thread is in libev, for a loop of ours. libev opens its epoll descriptor through libc's epoll_create1,
+// i.e. through our hook, which asks this, and gives such a descriptor a high number; poll's hook asks it too.
 bool is_opening_loop();
 // In place of epoll_create1(2), whose result or errno it leaves.
 int open_loop_descriptor(int flags);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Memory for what hubs do, libev's included. Never the program's malloc: a malloc that locks with pthread_mutex_lock
-// (jemalloc) may be held by a fiber that is parked or ready, and the hub that would run it must not wait for it.
+// Memory for what hubs do. Never the program's malloc: a malloc that locks with pthread_mutex_lock (jemalloc) may be held by
+// a fiber that is parked or ready, and the hub that would run it must not wait for it. (libev keeps its own: loop.cc.)
 // Any thread, inside a critical section or off fibers.
 #pragma once
 

@@ -14,7 +14,7 @@
 namespace coro::thread_block {
 
 // Learns the layout. `create`: libc's real pthread_create, used to start and end one specimen thread (which also flips
-// libc's single-threaded flags, DESIGN section 6.10). Returns null, or why this libc is not one we know. Once; again
+// libc's single-threaded flags: until then its locks and stdio may leave out their atomic instructions). Returns null, or why this libc is not one we know. Once; again
 // after no_kernel_thread, when nothing is wrong but that the process may not have another thread or its stack.
 inline constexpr char no_kernel_thread[] = "cannot create a kernel thread";
 const char* prepare(int (*create)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*));
