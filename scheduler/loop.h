@@ -90,7 +90,7 @@ class Loop {
 };
 
 // The calling kernel thread is in libev, for a loop of ours. libev opens its epoll descriptor through libc's epoll_create1,
-// i.e. through our hook, which asks this, and gives such a descriptor a high number; poll's hook asks it too.
+// i.e. through our hook, which asks this, and gives such a descriptor a high number.
 bool is_opening_loop();
 // In place of epoll_create1(2), whose result or errno it leaves.
 int open_loop_descriptor(int flags);
