@@ -24,12 +24,13 @@ namespace coro {
 struct Helper {
   Context base;
   bool spoiled = false;
+  uint32_t bell = 0;       // futex: bumped when there is work for it
+  Helper* next = nullptr;  // in the pool's list of idle ones
 };
 
 namespace {
 
-constexpr int idle_seconds = 10;
-constexpr int most_clean = 64;
+constexpr int idle_seconds = 10, most_clean = 64;
 
 struct Pool {
   Fiber* first = nullptr;  // fibers that wait for a helper
@@ -38,13 +39,12 @@ struct Pool {
   int all = 0;         // helpers, and those promised
   int promised = 0;    // to be made by the supervisor
   uint32_t taken = 0;  // fibers that got a helper so far
-  uint32_t arrivals = 0;  // futex: bumped with every fiber queued
+  Helper* idle = nullptr;  // the last to lie down is the first to be woken, so that what a rush needed goes when it is over
   bool stays = false;  // the clean ones: whoever comes waits for one
 };
 
 Spinlock lock;
-Pool many;
-Pool clean{.stays = true};
+Pool many, clean{.stays = true};
 uint32_t clean_taken_before = 0;  // the supervisor's
 
 Pool& pool_of(const Fiber& fiber) { return fiber.wants_clean ? clean : many; }
@@ -70,14 +70,18 @@ void hand_over(void* argument) {
   Pool& pool = pool_of(*fiber);
   fiber->state = State::away;
   fiber->hub.store(nullptr, std::memory_order_relaxed);
+  Helper* helper;
   {
     Locked hold(lock);
     fiber->next = nullptr;
     (pool.last ? pool.last->next : pool.first) = fiber;
     pool.last = fiber;
+    helper = pool.idle;
+    if (!helper) return;  // one will come by
+    pool.idle = helper->next;
+    std::atomic_ref<uint32_t>(helper->bell).fetch_add(1);
   }
-  std::atomic_ref<uint32_t>(pool.arrivals).fetch_add(1);
-  sys::futex_wake(&pool.arrivals, 1);
+  sys::futex_wake(&helper->bell, 1);
 }
 
 void send_home(void* argument) {
@@ -107,16 +111,31 @@ bool run_away_fiber(Pool& pool, Helper& helper, Fiber& fiber) {
 }
 
 // False: idle for so long that this helper is to go.
-bool sleep_for_work(Pool& pool, uint32_t seen) {
+bool sleep_for_work(Pool& pool, Helper& self) {
+  std::atomic_ref<uint32_t> bell(self.bell);
+  uint32_t heard = bell.load();
+  {
+    Locked hold(lock);
+    if (pool.first) return true;
+    self.next = pool.idle;
+    pool.idle = &self;
+  }
   timespec patience{idle_seconds, 0};
-  long result = sys::call(SYS_futex, sys::as_long(&pool.arrivals), FUTEX_WAIT_PRIVATE, seen,
-                          pool.stays ? 0 : sys::as_long(&patience));
-  if (result != -ETIMEDOUT) return true;
-  Locked hold(lock);
-  if (pool.first || pool.spare <= 0) return true;
-  pool.spare--;
-  pool.all--;
-  return false;
+  while (bell.load() == heard) {
+    long result = sys::call(SYS_futex, sys::as_long(&self.bell), FUTEX_WAIT_PRIVATE, heard,
+                            pool.stays ? 0 : sys::as_long(&patience));
+    if (result != -ETIMEDOUT) continue;
+    Locked hold(lock);
+    if (bell.load() != heard) break;
+    if (pool.spare <= 0) continue;  // promised to somebody who is about to come
+    Helper** link = &pool.idle;
+    while (*link != &self) link = &(*link)->next;
+    *link = self.next;
+    pool.spare--;
+    pool.all--;
+    return false;
+  }
+  return true;
 }
 
 // A spoiled helper goes. Whoever was promised to it gets another.
@@ -138,13 +157,12 @@ void* help(void* argument) {
   helper.base.thread_block = this_thread_block();
   count_kernel_thread(+1);
   for (;;) {
-    uint32_t seen = std::atomic_ref<uint32_t>(pool.arrivals).load();
     Fiber* fiber = take_waiting(pool);
     if (fiber && !run_away_fiber(pool, helper, *fiber)) {
       replace_spoiled(pool);
       break;
     }
-    if (!fiber && !sleep_for_work(pool, seen)) break;
+    if (!fiber && !sleep_for_work(pool, helper)) break;
   }
   count_kernel_thread(-1);
   return nullptr;
