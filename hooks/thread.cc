@@ -128,7 +128,6 @@ int create_with(pthread_t* id, const pthread_attr_t* attributes, FiberSpec& spec
   if (int error = read_attributes(attributes, spec)) return error;
   if (stack_size) spec.stack_size = stack_size;
   if (int error = choose_traits(attributes, spec.traits)) return error;
-  Critical inside;
   return make_fiber(spec, id) ? 0 : EAGAIN;
 }
 

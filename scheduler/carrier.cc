@@ -64,9 +64,7 @@ bool wait_for_hub(Carrier& carrier, bool may_go) {
 
 void lie_down(Carrier& carrier) {
   carrier.wear(~uint64_t{0});
-  Locked hold(lock);
-  carrier.next = idle;
-  idle = &carrier;
+  put_back(carrier);
 }
 
 // Carries whatever hub is given, until there is none for a while.
@@ -107,12 +105,6 @@ void run_base(void* argument) {
   check_failed("a first carrier never goes", __FILE__, __LINE__);
 }
 
-void give(Carrier& carrier, Hub& hub) {
-  carrier.given = &hub;
-  std::atomic_ref<uint32_t>(carrier.work).fetch_add(1);
-  sys::futex_wake(&carrier.work, 1);
-}
-
 }  // namespace
 
 const char* adopt_kernel_thread(Hub& hub) {
@@ -124,6 +116,7 @@ const char* adopt_kernel_thread(Hub& hub) {
   void* block = thread_block::make(stack.top(), sys::gettid());
   if (!block) return "no memory for a carrier's thread block";
   size_t usable = stack.size - thread_block::size() - thread_block::alignment();
+  thread_block::link(block);
   thread_block::note_first_thread(block);
   make_context(carrier->base, stack.bottom, usable, block, run_base, carrier);
   carrier->tid = sys::gettid();
@@ -132,26 +125,34 @@ const char* adopt_kernel_thread(Hub& hub) {
   return nullptr;
 }
 
-const char* give_to_carrier(Hub& hub) {
+Carrier* reserve_carrier() {
   {
-    lock.lock();
-    Carrier* carrier = idle;
-    if (carrier) idle = carrier->next;
-    lock.unlock();
-    if (carrier) {
-      give(*carrier, hub);
-      return nullptr;
+    Locked hold(lock);
+    if (Carrier* carrier = idle) {
+      idle = carrier->next;
+      return carrier;
     }
   }
   Carrier* carrier = new_carrier();
-  if (!carrier) return "no memory for a carrier";
-  carrier->given = &hub;
+  if (!carrier) return nullptr;
   if (start_kernel_thread(run_carrier, carrier, &carrier->thread)) {
     count_kernel_thread(+1);
-    return nullptr;
+    return carrier;
   }
   drop(*carrier);
-  return "cannot create a kernel thread";
+  return nullptr;
+}
+
+void put_back(Carrier& carrier) {
+  Locked hold(lock);
+  carrier.next = idle;
+  idle = &carrier;
+}
+
+void give(Carrier& carrier, Hub& hub) {
+  carrier.given = &hub;
+  std::atomic_ref<uint32_t>(carrier.work).fetch_add(1);
+  sys::futex_wake(&carrier.work, 1);
 }
 
 // Whatever a signal handler makes of the mask between its two steps, the last look decides.

@@ -35,9 +35,13 @@ struct Carrier {
 // Makes the calling kernel thread the carrier of `hub`, whose base context is already made. Null, or why not.
 const char* adopt_kernel_thread(Hub& hub);
 
-// Gives `hub`, which nobody carries, to an idle carrier or a fresh one. Null, or why there is none; then the hub is
-// still nobody's.
-const char* give_to_carrier(Hub& hub);
+// An idle carrier or a fresh one, for give() or put_back(). Null: there is no memory for one, or the kernel has none. To be
+// called before a hub is taken from anybody: making one takes libc's locks, whose holder may be about to need that hub.
+Carrier* reserve_carrier();
+void put_back(Carrier& carrier);
+
+// The hub is nobody's.
+void give(Carrier& carrier, Hub& hub);
 
 // No other carrier goes on, once this returns, with a signal let through that carrier_mask() blocks. In a critical
 // section.

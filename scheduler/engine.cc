@@ -51,6 +51,7 @@ const char* give_base(Hub& hub, void (*entry)(void*)) {
   if (!take_stack((256 << 10) + thread_block::size(), 4096, stack)) return "no memory for the hub's stack";
   void* block = thread_block::make(stack.top(), new_tid());
   if (!block) return "no memory for the hub's thread block";
+  thread_block::link(block);
   size_t usable = stack.size - thread_block::size() - thread_block::alignment();
   make_context(hub.base_, stack.bottom, usable, block, entry, &hub);
   return nullptr;
@@ -107,8 +108,10 @@ void open_wanted_hub() {
   if (open >= hubs_wanted || !hubs_begun.compare_exchange_strong(open, open + 1)) return;
   const char* trouble = make_hub(open);
   if (!trouble) trouble = give_base(*hubs[open], run_later_hub);
-  if (!trouble) trouble = give_to_carrier(*hubs[open]);
-  if (trouble) open_no_more(trouble);
+  Carrier* carrier = trouble ? nullptr : reserve_carrier();
+  if (!trouble && !carrier) trouble = "cannot create a kernel thread";
+  if (trouble) return open_no_more(trouble);
+  give(*carrier, *hubs[open]);
 }
 
 const char* start_engine(const EngineConfig& config) {

@@ -98,8 +98,9 @@ bool give_stack_and_block(Fiber& fiber, const FiberSpec& spec, size_t guard, int
   if (spec.stack_size < thread_block::size() + 2048) return false;  // the program's thread-local data lies in it
   if (spec.users_stack) {
     fiber.stack = {static_cast<char*>(spec.users_stack), spec.stack_size, 0};
-  } else if (!take_stack(spec.stack_size, guard, fiber.stack)) {
-    return false;
+  } else {
+    Critical inside;
+    if (!take_stack(spec.stack_size, guard, fiber.stack)) return false;
   }
   fiber.stack_is_users = spec.users_stack != nullptr;
   if (fiber.stack_is_users)
@@ -107,16 +108,19 @@ bool give_stack_and_block(Fiber& fiber, const FiberSpec& spec, size_t guard, int
   else
     *reinterpret_cast<void**>(fiber.stack.top() - sizeof(void*)) = nullptr;  // give_back_stack's link
   void* block = thread_block::make(fiber.stack.top(), tid);
+  Critical inside;
   if (!block) {
     if (!fiber.stack_is_users) give_back_stack(fiber.stack);
     fiber.stack = {};
     return false;
   }
+  thread_block::link(block);
   fiber.context.thread_block = block;
   return true;
 }
 
-// A fiber with stack and thread block, for a new life. Null: no memory.
+// A fiber with stack and thread block, for a new life. Null: no memory. While it waits for a lock of libc's others may run:
+// the lock's holder, in the middle of a dlopen, may be one of them.
 Fiber* build_fiber(const FiberSpec& spec) {
   constexpr size_t page = 4096;
   size_t size = (spec.stack_size + page - 1) & ~(page - 1);
@@ -205,6 +209,7 @@ Fiber* make_fiber(const FiberSpec& spec, pthread_t* id) {
   if (Fiber* maker = on_hub(); maker && !maker->hub.load(std::memory_order_relaxed)->refresh()) return nullptr;
   Fiber* fiber = build_fiber(spec);
   if (!fiber) return nullptr;
+  Critical inside;
   begin_life(*fiber, spec);
   make_ready_to_enter(*fiber);
   Hub& home = choose_hub();

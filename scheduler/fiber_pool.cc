@@ -92,6 +92,7 @@ void add_to_living(Fiber& fiber) {
 }  // namespace
 
 Taken take_fiber(bool users_stack, size_t size, size_t guard) {
+  Critical inside;
   Locked hold(lock);
   Fiber* warm = users_stack ? nullptr : take_warm(size, guard);
   Fiber* fiber = warm ? warm : take_bare();
@@ -99,6 +100,7 @@ Taken take_fiber(bool users_stack, size_t size, size_t guard) {
 }
 
 void put_back_bare(Fiber& fiber) {
+  Critical inside;
   Locked hold(lock);
   fiber.next = bare;
   bare = &fiber;
@@ -133,9 +135,14 @@ static bool keep_warm(Fiber& fiber) {
 }
 
 static void strip(Fiber& fiber) {
+  {
+    Critical inside;
+    thread_block::unlink(fiber.context.thread_block);
+  }
   thread_block::release(fiber.context.thread_block);
   fiber.context.thread_block = nullptr;
   if (!fiber.stack_is_users) {
+    Critical inside;
     cool_stack(fiber.stack, 0);
     give_back_stack(fiber.stack);
   }
@@ -185,7 +192,7 @@ void forget_other_fibers(Fiber& survivor) {
   survivor.living_in = generation;
   live = nullptr;
   for (Fiber* fiber = idle; fiber; fiber = fiber->next)
-    thread_block::relink_in_child(fiber->context.thread_block);
+    thread_block::link(fiber->context.thread_block);
   add_to_living(survivor);
 }
 

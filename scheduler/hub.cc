@@ -202,15 +202,17 @@ bool Hub::has_others_waiting() {
   return timers_.earliest() <= now() || loop_.has_events();
 }
 
-const char* Hub::hand_over(Fiber& out) {
-  if (!claim(out)) return nullptr;
+bool Hub::hand_over(Fiber& out) {
+  Carrier* carrier = reserve_carrier();
+  if (!carrier) return false;
+  if (!claim(out)) {
+    put_back(*carrier);
+    return true;
+  }
   out.orphan_tid = carrier_->tid.load();
   counters.hand_offs++;
-  const char* trouble = give_to_carrier(*this);
-  if (!trouble) return nullptr;
-  out.orphan_tid = 0;
-  lend(out);
-  return trouble;
+  give(*carrier, *this);
+  return true;
 }
 
 void Hub::expire_timers() {

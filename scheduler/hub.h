@@ -77,8 +77,8 @@ class Hub {
   uint64_t switches_so_far() const { return counters.switches; }
   bool is_sleeping() const { return sleeping_.load(std::memory_order_seq_cst); }
   bool has_others_waiting();
-  // Takes the hub away from `out` and gives it to another carrier. Null: done, or the fiber was faster.
-  const char* hand_over(Fiber& out);
+  // Takes the hub away from `out` and gives it to another carrier, or the fiber was faster. False: there is no other.
+  bool hand_over(Fiber& out);
 
   // --- hub's kernel thread (loop callbacks, wakes among its own fibers) ---
   void wake_local(Wait& wait, Woken how);

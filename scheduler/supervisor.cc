@@ -42,7 +42,7 @@ void look_at(Hub& hub, Seen& seen) {
   }
   if (++seen.ticks < patience_ticks || !hub.has_others_waiting()) return;
   seen = {};
-  if (const char* trouble = hub.hand_over(*out)) message({"a fiber keeps its hub: ", trouble});
+  if (!hub.hand_over(*out)) message({"a fiber keeps its hub: no kernel thread can be made"});
   int kernel_thread = out->orphan_tid.load();
   if (kernel_thread && engine_config().handed_off) engine_config().handed_off(*out, kernel_thread);
 }

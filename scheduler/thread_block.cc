@@ -255,6 +255,8 @@ void free_dynamic_tls(void* block) {
 // them; we take ours against ourselves. Nobody else adds to dl_stack_user but a real thread with a stack of its own.
 Spinlock list_lock;
 
+}  // namespace
+
 void link(void* block) {
   Locked hold(list_lock);
   void** head = layout.user_stacks;
@@ -271,8 +273,6 @@ void unlink(void* block) {
   static_cast<void**>(node[1])[0] = node[0];
   static_cast<void**>(node[0])[1] = node[1];
 }
-
-}  // namespace
 
 const char* prepare(int (*create)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*)) {
   if (const char* trouble = find_symbols()) return trouble;
@@ -305,7 +305,6 @@ void* make(void* top, int tid) {
   void* block = reinterpret_cast<void*>(address & ~(layout.alignment - 1));
   if (!layout.allocate_tls(block)) return nullptr;
   fill_in(block, tid);
-  link(block);
   return block;
 }
 
@@ -321,10 +320,7 @@ void renew(void* block, int tid) {
   fill_in(block, tid);
 }
 
-void release(void* block) {
-  unlink(block);
-  layout.deallocate_tls(block, false);
-}
+void release(void* block) { layout.deallocate_tls(block, false); }
 
 void begin_here() {
   void* self = this_thread_block();
@@ -373,8 +369,6 @@ int tid(const void* block) { return field<int>(const_cast<void*>(block), layout.
 ptrdiff_t tid_offset() { return layout.tid; }
 void set_tid(void* block, int tid) { field<int>(block, layout.tid) = tid; }
 int* cancel_word(void* block) { return &field<int>(block, layout.cancel); }
-
-void relink_in_child(void* block) { link(block); }
 
 namespace {
 void* first_thread[2];  // what stands for the process's first kernel thread: the program's block and the base's

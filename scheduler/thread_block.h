@@ -27,10 +27,14 @@ size_t alignment();
 char* low_end(void* block);
 
 // Builds a block in the `size()` zeroed bytes that end at `top` (aligned). Null: out of memory. Any thread.
+// It and renew() and release() take libc's locks, whose holder may be a fiber that waits: not in a critical section.
 void* make(void* top, int tid);
 
-// make() links the block into libc's dl_stack_user list, where dlopen finds it to initialise the static TLS of a library
-// loaded later. setuid(2)'s broadcast walks the list too, and skips us: no kernel thread has such a tid.
+// Puts the block into libc's dl_stack_user list, where dlopen finds it to initialise the static TLS of a library
+// loaded later, and takes it off. setuid(2)'s broadcast walks the list too, and skips us: no kernel thread has such a tid.
+// In a forked child the list is empty. In a critical section.
+void link(void* block);
+void unlink(void* block);
 
 // Makes a dead fiber's block as new for the next fiber: every module's TLS re-initialised but libc's (whose malloc
 // cache stays warm).
@@ -60,9 +64,6 @@ void set_tid(void* block, int tid);
 // libc's cancellation word of a block (nptl/descr.h CANCEL*_BITMASK).
 int* cancel_word(void* block);
 enum : int { cancel_disabled = 1, cancel_asynchronous = 2, cancel_requested = 8, cancel_exiting = 16 };
-
-// In a fork's child: __reclaim_stacks emptied libc's lists; puts the block of a pooled fiber back on.
-void relink_in_child(void* block);
 
 // Which block libc means by the kernel thread `tid` in the broadcast of a setuid(2) that waits at this moment, its lock
 // held: one that is marked and has not been heard of. Null: none. In a signal handler, with any FS base.

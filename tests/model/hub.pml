@@ -220,7 +220,7 @@ again:
 
 /* Looks at the hub every tick; sleeps when it has seen it asleep. */
 proctype supervisor() {
-  byte c;
+  byte c, spare;
   bool mine;
   do
   :: all_done -> break
@@ -236,7 +236,13 @@ proctype supervisor() {
      :: all_done -> break
      fi
   :: !all_done && lent != NOBODY && (in_inbox[1] || ready[1]) -> /* has_others_waiting() */
-     atomic { /* hand_over(): claim by the same compare-and-swap */
+     /* hand_over(): reserve_carrier() first, an idle one, or a fresh one, which is the same here */
+     if
+     :: atomic { idle[0] -> idle[0] = false; spare = 0 }
+     :: atomic { idle[1] -> idle[1] = false; spare = 1 }
+     :: atomic { idle[2] -> idle[2] = false; spare = 2 }
+     fi;
+     atomic { /* then claim, by the same compare-and-swap as the fiber's */
        mine = (lent == 0);
        lent = (mine -> NOBODY : lent)
      }
@@ -245,14 +251,8 @@ proctype supervisor() {
         c = owner;
         owner = NOBODY;
         orphan = c; /* fiber 0 may have rejoined by now: delivery, which comes after, takes it back */
-        /* give_to_carrier(): an idle one, or a fresh one, which is the same here */
-        if
-        :: idle[0] -> c = 0
-        :: idle[1] -> c = 1
-        :: idle[2] -> c = 2
-        fi;
-        d_step { idle[c] = false; owner = c; given[c] = true }
-     :: else
+        d_step { owner = spare; given[spare] = true } /* give() */
+     :: else -> idle[spare] = true /* put_back() */
      fi
   od
 }

@@ -23,8 +23,10 @@ struct Made {
     EXPECT_EQ(0, posix_memalign(&memory, 4096, size));
     memset(memory, 0, size);
     block = thread_block::make(static_cast<char*>(memory) + size, tid);
+    if (block) thread_block::link(block);
   }
   ~Made() {
+    thread_block::unlink(block);
     thread_block::release(block);
     free(memory);
   }
