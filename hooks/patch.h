@@ -7,6 +7,15 @@
 
 namespace coro {
 
+// An executable segment of a loaded file.
+struct Code {
+  uintptr_t begin = 0, end = 0;
+  bool holds(uintptr_t at) const { return at >= begin && at < end; }
+};
+
+// The one that holds this address; empty: none does.
+Code code_around(const void* inside);
+
 // Finds libc's code. False: nothing will be patched.
 bool prepare_patches();
 
