@@ -129,6 +129,8 @@ ALL = (
               echo(5000), (3, 9)),
     Benchmark("echo-poll-64", "C echo, 64 connections, poll() as MariaDB", THREADS,
               ECHO_METRICS, echo(64, "poll"), (3, 9)),
+    Benchmark("echo-stdio-64", "C echo, 64 connections, fgets and fprintf on the socket", THREADS,
+              ECHO_METRICS, echo(64, "stdio"), (3, 9)),
     Benchmark("http-32", "CPython ThreadingHTTPServer, 32 connections", HTTP, HTTP_METRICS,
               http(32), (3, 7), (2, 5)),
     Benchmark("http-512", "CPython ThreadingHTTPServer, 512 connections", HTTP,

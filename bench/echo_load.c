@@ -173,6 +173,7 @@ int main(int argc, char** argv) {
 
   raise_descriptor_limit();
   for (int i = 0; i < kRequestSize; ++i) request[i] = (char)('!' + i);
+  request[kRequestSize - 1] = '\n';
   poller = epoll_create1(EPOLL_CLOEXEC);
   connections = calloc((size_t)count, sizeof *connections);
   if (poller < 0 || !connections) die("set-up");

@@ -9,6 +9,7 @@
 //                         then recv again; so every request costs one poll that has to wait
 //   echo_threads work     computes for half a millisecond before each answer, so that the server's cores
 //                         are the limit, not the load's
+//   echo_threads stdio    fgets, fprintf and fflush on the socket, which wait inside libc
 
 #include <errno.h>
 #include <poll.h>
@@ -21,7 +22,7 @@
 
 enum { kIdleMilliseconds = 28800 * 1000 };  // MariaDB's wait_timeout
 
-static bool reads_like_mariadb, works;
+static bool reads_like_mariadb, works, uses_stdio;
 
 static ssize_t receive_after_poll(int fd, char* buffer, size_t size) {
   for (;;) {
@@ -49,8 +50,23 @@ static void work(void) {
   for (int i = 0; i < 400000; i++) state = (state ^ (state << 13)) * 0x9E3779B97F4A7C15u;
 }
 
+static void serve_lines(int fd) {
+  FILE* in = fdopen(fd, "r");
+  FILE* out = fdopen(dup(fd), "w");
+  if (!in || !out) die("fdopen");
+  char line[kBufferSize];
+  while (fgets(line, sizeof line, in) && fprintf(out, "%s", line) > 0 && fflush(out) == 0) {
+  }
+  fclose(out);
+  fclose(in);
+}
+
 static void* serve(void* argument) {
   int fd = (int)(intptr_t)argument;
+  if (uses_stdio) {
+    serve_lines(fd);
+    return NULL;
+  }
   char buffer[kBufferSize];
   for (;;) {
     ssize_t got = reads_like_mariadb ? receive_after_poll(fd, buffer, sizeof buffer)
@@ -66,6 +82,7 @@ static void* serve(void* argument) {
 int main(int argc, char** argv) {
   reads_like_mariadb = argc > 1 && strcmp(argv[1], "poll") == 0;
   works = argc > 1 && strcmp(argv[1], "work") == 0;
+  uses_stdio = argc > 1 && strcmp(argv[1], "stdio") == 0;
   int listener = listen_on_loopback(0);
   for (;;) {
     int fd = accept(listener, NULL, NULL);
