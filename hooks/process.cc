@@ -23,21 +23,35 @@
 namespace coro {
 namespace {
 
-Identity wanted_in_child;  // of the forking fiber, whose helper has that of others
+// libc's fork takes this lock of its own (recursive) after the last handler, ours. Whoever holds it
+// may be in a write that needs the engine to end, fflush(NULL) in a full pipe: so it is taken while the engine runs.
+extern "C" void _IO_list_lock();
+extern "C" void _IO_list_unlock();
+extern "C" void _IO_list_resetlock();
 
-void before_fork() {
-  Fiber* fiber = current;
-  if (!fiber) return;
-  Critical::enter(fiber);
-  if (away_on(*fiber)) wanted_in_child = identity_of(*fiber);
-  sys::set_exact_signal_mask(fiber->blocked);
-  hold_engine();
-}
+Identity wanted_in_child;  // of the forking fiber, whose helper has that of others
 
 // Lets signal handlers run again, those that came meanwhile at once.
 void leave_critical(Fiber* fiber) {
   Critical::leave(fiber);
   Critical now;
+}
+
+// libc's function that hides a fork, in the child: 0, 1 and 2 now mean something else.
+void standard_descriptors_died() {
+  for (int fd = 0; fd < 3; fd++) died(fd);
+}
+
+}  // namespace
+
+void before_fork() {
+  Fiber* fiber = current;
+  if (!fiber) return;
+  _IO_list_lock();
+  Critical::enter(fiber);
+  if (away_on(*fiber)) wanted_in_child = identity_of(*fiber);
+  sys::set_exact_signal_mask(fiber->blocked);
+  hold_engine();
 }
 
 void after_fork_in_parent() {
@@ -46,6 +60,7 @@ void after_fork_in_parent() {
   Fiber* fiber = current;
   if (!fiber) return;
   release_engine();
+  _IO_list_unlock();
   if (fiber->hub.load(std::memory_order_relaxed)) sys::set_signal_mask(carrier_mask());  // else it is the fiber's
   leave_critical(fiber);
 }
@@ -57,6 +72,7 @@ void after_fork_in_child() {
   Fiber* fiber = current;
   if (!fiber) return;
   release_engine();
+  _IO_list_resetlock();
   bool was_away = away_on(*fiber);
   restart_engine_in_child();
   close_child_handles();
@@ -65,13 +81,6 @@ void after_fork_in_child() {
   apply_traits_in_child(*fiber, was_away);
   leave_critical(fiber);
 }
-
-// libc's function that hides a fork, in the child: 0, 1 and 2 now mean something else.
-void standard_descriptors_died() {
-  for (int fd = 0; fd < 3; fd++) died(fd);
-}
-
-}  // namespace
 
 void watch_forks() { pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child); }
 

@@ -6,9 +6,14 @@
 //  - returning from a handler gives the kernel thread the signal mask and the alternate stack that the frame holds: the
 //    frame gets those of the kernel thread that the fiber is on then, with every signal blocked until the return;
 //  - inside the engine, on a hub, and on kernel threads that are not the fiber's own (made by a program's clone, with the
-//    maker's FS base and filter), the call is made as it is.
+//    maker's FS base and filter), the call is made as it is;
+//  - the loader's own reads and closes are made as they are, too: it makes them with a lock held that whoever makes a kernel
+//    thread takes (glibc 2.34: dl_load_tls_lock), so a fiber must get through there without its hub or a helper;
+//  - a mask that libc or the program gives to the kernel goes into the frame, without SIGSYS: a filter that meets a blocked
+//    SIGSYS ends the process. What the fiber's virtual mask blocks the kernel thread must not block for all.
 #include "hooks/trap.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <linux/audit.h>
 #include <string.h>
@@ -20,6 +25,7 @@
 #include "hooks/patch.h"
 #include "hooks/signal_table.h"
 #include "hooks/signals.h"
+#include "hooks/user_memory.h"
 #include "preload/backstop.h"
 #include "scheduler/carrier.h"
 #include "scheduler/offload.h"
@@ -32,6 +38,7 @@ long enter_trapped(long number, const long* a);  // futex_doors.cc
 namespace {
 
 bool running = false, patches = false;
+Code loader;
 struct sigaction programs;
 
 bool may_enter(const Fiber* fiber) {
@@ -58,9 +65,49 @@ long enter_hook(Fiber* fiber, long number, const long* a) {
   return result;
 }
 
+// Nothing comes in any more before the return gives back the frame's mask. Also not the news of a mask: what comes later
+// interrupts the program's code.
+void close_until_return() {
+  const uint64_t all = ~bit_of(SIGSYS);
+  sys::call(SYS_rt_sigprocmask, SIG_SETMASK, sys::as_long(&all), 0, sizeof all);
+}
+
+bool is_clone(long number) { return number == SYS_clone || number == SYS_clone3; }
+
+// rt_sigprocmask with a set; `mask` is the kernel's, before and after. To libc's inside the thread's mask is what the
+// fiber blocks and what the kernel does; what it sets is only the latter. 0 or -errno.
+long change_kernel_mask(const Fiber* fiber, const long* a, uint64_t& mask) {
+  uint64_t set = 0, fibers = fiber ? fiber->blocked : 0, carriers = fiber ? carrier_mask() : 0;
+  if (a[3] != sizeof set) return -EINVAL;
+  if (!read_user_bytes(reinterpret_cast<const void*>(a[1]), &set, sizeof set)) return -EFAULT;
+  uint64_t old = mask | fibers, wanted = a[0] == SIG_SETMASK ? set : old | set;
+  if (a[2] && !write_user_bytes(reinterpret_cast<void*>(a[2]), &old, sizeof old)) return -EFAULT;
+  mask = ((wanted & ~fibers) | carriers) & ~bit_of(SIGSYS);
+  return 0;
+}
+
+long change_mask_in(ucontext_t& frame, const Fiber* fiber, const long* a) {
+  close_until_return();
+  uint64_t mask = to_mask(frame.uc_sigmask);
+  long result = change_kernel_mask(fiber, a, mask);
+  from_mask(mask, frame.uc_sigmask);
+  if (fiber) fiber->carrier->mask.store(mask);
+  return result;
+}
+
+// At a patched site, where there is no frame.
+long change_mask_here(const Fiber* fiber, const long* a) {
+  if (!a[1] || a[0] == SIG_UNBLOCK) return sys::call(SYS_rt_sigprocmask, a[0], a[1], a[2], a[3]);
+  uint64_t mask = sys::signal_mask();
+  long result = change_kernel_mask(fiber, a, mask);
+  if (result == 0) sys::set_exact_signal_mask(mask);
+  if (result == 0 && fiber) fiber->carrier->mask.store(mask);
+  return result;
+}
+
 void on_sigsys(int signal, siginfo_t* info, void* context) {
   constexpr int by_seccomp = 1;  // SYS_SECCOMP
-  if (info->si_code != by_seccomp || info->si_arch != AUDIT_ARCH_X86_64) {
+  if (info->si_code != by_seccomp || info->si_errno != backstop_mark || info->si_arch != AUDIT_ARCH_X86_64) {
     forward_signal(signal, info, context);
     return;
   }
@@ -69,17 +116,25 @@ void on_sigsys(int signal, siginfo_t* info, void* context) {
   const long a[] = {registers[REG_RDI], registers[REG_RSI], registers[REG_RDX],
                     registers[REG_R10], registers[REG_R8],  registers[REG_R9]};
   Fiber* fiber = current;
-  if (!may_enter(fiber) || is_in_setxid(*frame) || !is_own_kernel_thread(*fiber)) {
-    registers[REG_RAX] = call_direct(info->si_syscall, a);
+  bool in_loader = loader.holds(static_cast<uintptr_t>(registers[REG_RIP]));
+  if (!may_enter(fiber) || in_loader || is_in_setxid(*frame) || !is_own_kernel_thread(*fiber)) fiber = nullptr;
+  if (info->si_syscall == SYS_rt_sigprocmask) {
+    registers[REG_RAX] = change_mask_in(*frame, fiber, a);
+    return;
+  }
+  if (!fiber) {
+    registers[REG_RAX] =
+        is_clone(info->si_syscall) ? clone_past_hooks(nullptr, info->si_syscall, a, *frame) : call_direct(info->si_syscall, a);
     return;
   }
   note_trap(registers[REG_RIP], info->si_syscall);
   Carrier* carrier = fiber->carrier;
   uint64_t mask = carrier_mask();
-  registers[REG_RAX] = enter_hook(fiber, info->si_syscall, a);
+  registers[REG_RAX] = is_clone(info->si_syscall) ? clone_past_hooks(fiber, info->si_syscall, a, *frame)
+                                                  : enter_hook(fiber, info->si_syscall, a);
   if (patches) patches = patch_site(static_cast<uintptr_t>(registers[REG_RIP]), info->si_syscall);
   if (fiber->carrier == carrier && carrier_mask() == mask) return;
-  sys::set_signal_mask(~uint64_t{0});
+  close_until_return();
   from_mask(carrier_mask(), frame->uc_sigmask);
   if (fiber->carrier != carrier) sys::call(SYS_sigaltstack, 0, sys::as_long(&frame->uc_stack));
 }
@@ -89,6 +144,7 @@ void on_sigsys(int signal, siginfo_t* info, void* context) {
 long enter_patched(uintptr_t site, long number, const long* a) {
   Fiber* fiber = current;
   if (!fiber || away_on(*fiber)) return sys::call(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+  if (number == SYS_rt_sigprocmask) return change_mask_here(may_enter(fiber) ? fiber : nullptr, a);
   if (!may_enter(fiber)) return call_direct(number, a);
   note_trap(static_cast<greg_t>(site), number);
   return enter_hook(fiber, number, a);
@@ -105,6 +161,7 @@ bool (*start_backstop())() {
   ours.sa_flags = static_cast<int>(SA_SIGINFO | SA_NODEFER);
   if (real.sigaction(SIGSYS, &ours, &programs) < 0) return nullptr;
   running = true;
+  loader = code_around(dlsym(RTLD_DEFAULT, "__tls_get_addr"));
   call_directly();
   patches = std::string_view(options().backstop) == "on" && prepare_patches();
   return load_backstop;

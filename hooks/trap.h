@@ -5,6 +5,9 @@
 #pragma once
 
 #include <signal.h>
+#include <ucontext.h>
+
+#include "scheduler/fiber.h"
 
 namespace coro {
 
@@ -13,6 +16,10 @@ namespace coro {
 bool (*start_backstop())();
 
 bool backstop_runs();
+
+// clone and clone3 that trapped with these registers: made where what they make does not inherit the filter, by the fiber, or
+// null: in place. What the kernel answers.
+long clone_past_hooks(Fiber* fiber, long number, const long* a, const ucontext_t& frame);
 
 // What the program had set for SIGSYS before. From then on the kernel has ours, and hooks/signal_actions.cc the program's.
 const struct sigaction& sigsys_before_backstop();

@@ -33,6 +33,15 @@ inline bool read_user_bytes(const void* from, void* to, size_t size) {
   return true;
 }
 
+inline bool write_user_bytes(void* to, const void* from, size_t size) {
+  iovec local{const_cast<void*>(from), size}, remote{to, size};
+  long put = sys::call(SYS_process_vm_writev, sys::getpid(), sys::as_long(&local), 1, sys::as_long(&remote), 1, 0);
+  if (put == static_cast<long>(size)) return true;
+  if (put != -EPERM && put != -ENOSYS) return false;
+  memcpy(to, from, size);
+  return true;
+}
+
 template <class T>
 bool read_user(const T* from, T& to) {
   if (!is_on_own_stack(from)) return read_user_bytes(from, &to, sizeof to);

@@ -26,7 +26,6 @@ class Server:
     status: int
     lingering: int = 10  # guests still there when the signal comes
     says: str = ""  # among its last words
-    stdio: bool = False  # waits inside libc, where only the backstop sees it
 
 
 # ---- how to start each ----
@@ -118,7 +117,7 @@ SERVERS = {
     "std::thread": Server(built("echo_cc", "thread"), plain(crowd.Echo), signal.SIGTERM, 0, says=TOTAL),
     "std::jthread": Server(built("echo_cc", "jthread"), plain(crowd.Echo), signal.SIGTERM, 0, says=TOTAL),
     "std::async": Server(built("echo_cc", "async"), plain(crowd.Echo), signal.SIGTERM, 0, says=TOTAL),
-    "stdio": Server(built("echo_stdio"), plain(crowd.Lines), signal.SIGTERM, 0, stdio=True),
+    "stdio": Server(built("echo_stdio"), plain(crowd.Lines), signal.SIGTERM, 0),
     "Ruby": Server(says_its_port(["ruby", HERE / "servers/echo_ruby.rb"]), plain(crowd.Echo), signal.SIGTERM, 0),
     "WEBrick": Server(
         says_its_port(["ruby", HERE / "servers/webrick.rb"]), plain(crowd.HttpEcho), signal.SIGINT, 0, lingering=0),
@@ -146,8 +145,7 @@ def test_two_hundred_guests(world, start, tmp_path, name):
     process, threads, status = asyncio.run(visit())
     assert status == server.status, process.describe()
     assert server.says in process.output()
-    if not (world.coro and server.stdio):  # without the backstop each waits on a kernel thread of its own
-        check_threads(world, threads)
+    check_threads(world, threads)
     if world.coro and status >= 0:  # who is killed by a signal leaves no report
         assert world.report(process)["fibers_alive_most"] >= crowd.GUESTS
 

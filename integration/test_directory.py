@@ -74,7 +74,7 @@ def test_slapd(world, slapd, number):
     with concurrent.futures.ThreadPoolExecutor(30) as people:
         list(people.map(lambda who: live(port, who), range(60), timeout=60))
     # LMDB's lock is robust and shared: who writes has a guardian, and a helper while it waits (docs/limits.md).
-    assert kernel_threads(process.pid) <= HUBS + HELPERS + THREADS
+    assert kernel_threads(process.pid) <= HUBS + HELPERS + 2 * THREADS
     found = ask("ldapsearch", "-x", "-LLL", "-H", f"ldap://127.0.0.1:{port}", "-b", f"ou=people,{BASE}",
                 "(sn=Person)", "description")
     assert sorted(line for line in found.splitlines() if line.startswith("description")) == sorted(

@@ -7,7 +7,10 @@
 
 namespace coro {
 
-// Makes the filter with libseccomp, which is loaded for that. Null, or why there is none. Once, from one thread.
+// si_errno of the SIGSYS that our filter makes; a program's own filter makes others.
+constexpr int backstop_mark = 0xc012;
+
+// Whether the kernel takes filters here. Null, or why not. Once, from one thread.
 const char* prepare_backstop();
 
 // Loads it for the calling kernel thread. Raw system calls only: any thread. False: the kernel refused.

@@ -79,10 +79,8 @@ void print_machine() {
   print_row("kernel", machine.kernel);
   print_row("FSGSBASE", machine.fsgsbase ? "yes: a switch makes no system call"
                                          : "no: every switch costs one system call (arch_prctl)");
-  print_row("backstop", !machine.seccomp      ? "seccomp is denied: a call that blocks inside libc costs a hand-off"
-                        : !machine.libseccomp ? "libseccomp.so.2 is missing (Debian: libseccomp2): a call that blocks "
-                                                "inside libc costs a hand-off"
-                                              : "yes: calls that block inside libc are caught (seccomp)");
+  print_row("backstop", machine.seccomp ? "yes: calls that block inside libc are caught (seccomp)"
+                                        : "seccomp is denied: a call that blocks inside libc costs a hand-off");
   print_row("guards", machine.light_guards
                           ? "MADV_GUARD_INSTALL: guard pages cost no memory mapping"
                           : "mprotect: two mappings a stack (Linux 6.13 has a lighter way)");

@@ -34,14 +34,6 @@ bool can_load_filter() {
   return waitpid(child, &status, 0) == child && status == 0;
 }
 
-// Where dlopen finds it on Debian; the launcher is static and cannot try.
-bool has_libseccomp() {
-  for (const char* path : {"/lib/x86_64-linux-gnu/libseccomp.so.2", "/usr/lib/x86_64-linux-gnu/libseccomp.so.2",
-                           "/lib64/libseccomp.so.2", "/usr/lib64/libseccomp.so.2", "/usr/lib/libseccomp.so.2"})
-    if (access(path, R_OK) == 0) return true;
-  return false;
-}
-
 bool can_guard() {
   size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   void* memory = mmap(nullptr, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -56,8 +48,7 @@ bool can_guard() {
 Machine probe_machine() {
   utsname name{};
   uname(&name);
-  return {name.release, (getauxval(AT_HWCAP2) & hwcap2_fsgsbase) != 0, can_load_filter(),
-          has_libseccomp(), can_guard()};
+  return {name.release, (getauxval(AT_HWCAP2) & hwcap2_fsgsbase) != 0, can_load_filter(), can_guard()};
 }
 
 }  // namespace coro

@@ -11,7 +11,6 @@ struct Machine {
   std::string kernel;  // "6.1.0-37-amd64"
   bool fsgsbase;       // wrfsbase may be used: a switch needs no system call
   bool seccomp;        // a filter can be loaded: the backstop can work
-  bool libseccomp;     // and be made
   bool light_guards;   // MADV_GUARD_INSTALL: guard pages that cost no mapping
 };
 

@@ -6,6 +6,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <resolv.h>
+#include <sys/wait.h>
 #include <wchar.h>
 
 #include <string>
@@ -176,8 +177,39 @@ static void cancelled_in_fgets() {
   EXPECT_EQ(0, fclose(in));
 }
 
+// fork waits for a thread in fflush(NULL), which waits for its pipe. The child's streams are nobody else's.
+static void fork_beside_a_flush() {
+  Pipe pipe;
+  long const filled = fill_up(pipe.b);
+  FILE* out = stream(pipe.b, "w");
+  EXPECT(fputs("late\n", out) >= 0);
+  Pthread flushing([] { EXPECT_EQ(0, fflush(nullptr)); });
+  nap(50);
+  Pthread reader([&] {
+    nap(200);
+    drain(pipe.a, filled);
+  });
+  Stopwatch watch;
+  pid_t const child = fork();
+  if (child == 0) {
+    pid_t const grandchild = fork();
+    if (grandchild == 0) _exit(fflush(nullptr) == 0 && dprintf(2, "%s", "") == 0 ? 7 : 8);
+    int status = 0;
+    bool const fine = waitpid(grandchild, &status, 0) == grandchild && exited(status, 7);
+    _exit(fine && fflush(nullptr) == 0 ? 7 : 8);
+  }
+  EXPECT(watch.took_between(100, 20000));
+  int status = 0;
+  EXPECT_EQ(child, waitpid(child, &status, 0));
+  EXPECT(exited(status, 7));
+  flushing.join();
+  reader.join();
+  fclose(out);
+}
+
 int main() {
   Pulse pulse;
+  fork_beside_a_flush();
   a_held_lock();
   lines_of_sockets();
   formatted_to_a_full_pipe();

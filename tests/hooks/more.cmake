@@ -10,6 +10,8 @@ add_hook_test(signal_doors PARKS read usleep)
 add_hook_test(fcloseall)
 
 # Calls past the hooks: the backstop's.
-add_hook_test(past_hooks ENV CORO_BACKSTOP=trap PARKS read write poll MOST_HAND_OFFS 8)
-add_hook_test(inside_libc ENV CORO_BACKSTOP=trap PARKS read write|writev MOST_HAND_OFFS 8 LIBS resolv)
+add_hook_test(past_hooks BACKSTOPS ENV CORO_BACKSTOP=trap PARKS read write poll MOST_HAND_OFFS 8)
+add_hook_test(inside_libc BACKSTOPS ENV CORO_BACKSTOP=trap PARKS read write|writev MOST_HAND_OFFS 8 LIBS resolv)
 add_hook_test(started_processes ENV CORO_BACKSTOP=trap PARKS wait4|waitpid LIBS rt)
+add_hook_test(loader BACKSTOPS LIBS dl)
+add_hook_test(past_create BACKSTOPS ENV CORO_BACKSTOP=trap PARKS read LIBS dl)

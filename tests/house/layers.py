@@ -25,7 +25,7 @@ RULES = [
 OWNERS = {
     r"ev\.h": r"scheduler/loop\.cc",
     r"boost/context/.*": r"scheduler/context\.(cc|h)",
-    r"seccomp\.h": r"preload/backstop\.cc",
+    r"seccomp\.h": r"preload/make_filter\.cc",
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
