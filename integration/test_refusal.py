@@ -5,6 +5,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,19 @@ def test_a_wrong_command_line(words, named):
     refused(done, 125)
     for word in named:
         assert any(choice in done.stderr for choice in word.split("|")), f"{word} is not named in: {done.stderr}"
+
+
+def test_a_program_that_may_be_executed_but_not_read():
+    with tempfile.TemporaryDirectory() as place:
+        os.chmod(place, 0o755)
+        for source, name, mode in (LAUNCHER, "coro", 0o755), (LIBRARY, "libcoro.so", 0o755), ("/usr/bin/env", "env", 0o111):
+            shutil.copy(source, Path(place) / name)
+            os.chmod(Path(place) / name, mode)
+        words = [Path(place) / "coro", "run", Path(place) / "env"]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=20, user=65534, cwd="/")
+        assert done.returncode == 0 and f"LD_PRELOAD={place}/libcoro.so" in done.stdout, done
+        done = subprocess.run([words[0], "check", words[2]], capture_output=True, text=True, timeout=20, user=65534, cwd="/")
+        assert done.returncode == 0 and "not read" in done.stdout, done
 
 
 # ---- what cannot be run: env(1) is the oracle for the status ----

@@ -113,7 +113,12 @@ int examine(const std::string& name) {
   }
   print_row("verdict", program.keeps_threads
                            ? "can run, but as a Go program it keeps its kernel threads"
-                           : "can run");
+                       : program.unread ? "can run, as far as can be told: it may be executed, but not read"
+                                        : "can run");
+  if (program.unread) {
+    print_machine();
+    return 0;
+  }
   std::vector<Library> libraries = libraries_of(program);
   print_profile(program, libraries);
   for (const Library& library : libraries)

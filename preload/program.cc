@@ -133,6 +133,10 @@ void refuse_other_libc(Program& program) {
 void judge_binary(Program& program) {
   ElfReading reading = read_elf(program.binary);
   program.elf = std::move(reading.elf);
+  if (reading.status == ElfStatus::unreadable && access(program.binary.c_str(), X_OK) == 0) {
+    program.unread = true;
+    return refuse_privileged(program);
+  }
   if (reading.status != ElfStatus::ok) return refuse(program, exit_cannot_run, reading.problem);
   if (!program.elf.executable)
     return refuse(program, exit_cannot_run, "it is an ELF file, but no program");

@@ -23,6 +23,7 @@ struct Program {
   int refusal = 0;                   // 0, or the exit status of the launcher
   std::string why;                   // one line about the refusal
   bool keeps_threads = false;        // its runtime drives its own kernel threads (Go)
+  bool unread = false;               // we may execute it, but not read it: `elf` is empty
 };
 
 // A library that the loader would load with the program.
