@@ -7,6 +7,7 @@
 
 #include "hooks/hook.h"
 #include "hooks/signal_table.h"
+#include "scheduler/carrier.h"
 #include "scheduler/offload.h"
 
 namespace coro {
@@ -36,16 +37,21 @@ void leave_engine(Fiber& fiber) {
   if (away_on(fiber)) come_home();
 }
 
-void before_jump(const __jmp_buf_tag* target) {
+// The target without its mask when fiber and kernel thread have got that, so that libc need not ask the kernel once more.
+__jmp_buf_tag before_jump(const __jmp_buf_tag* target) {
+  __jmp_buf_tag copy = *target;
   Fiber* fiber = current;
-  if (!fiber) return;
+  if (!fiber) return copy;
   leave_engine(*fiber);
-  if (!target->__mask_was_saved || !options().patch.covers(Switch::signal)) return;
+  if (!target->__mask_was_saved || !options().patch.covers(Switch::signal)) return copy;
   uint64_t mask = to_mask(target->__saved_mask);
   set_blocked(*fiber, mask);
-  // libc is about to give the kernel this mask.
   Critical inside;
-  if (Hub* hub = fiber->hub.load(std::memory_order_relaxed)) hub->lend_mask(mask);
+  if (fiber->hub.load(std::memory_order_relaxed)) {
+    fiber->carrier->wear(mask);  // whatever a handler's entry has made of it
+    copy.__mask_was_saved = 0;
+  }
+  return copy;
 }
 
 // libc's check asks the kernel for the alternate stack, which has the carrier's: maybe another fiber's, maybe none.
@@ -81,24 +87,24 @@ HOOK(int, __sigsetjmp, (__jmp_buf_tag*, int)) {
 
 // siglongjmp(3), longjmp(3) and what they become under _FORTIFY_SOURCE.
 HOOK(void, siglongjmp, (__jmp_buf_tag * target, int value)) {
-  before_jump(target);
-  real.siglongjmp(target, value);
+  __jmp_buf_tag wanted = before_jump(target);
+  real.siglongjmp(&wanted, value);
   __builtin_unreachable();
 }
 HOOK(void, longjmp, (__jmp_buf_tag * target, int value)) {
-  before_jump(target);
-  real.longjmp(target, value);
+  __jmp_buf_tag wanted = before_jump(target);
+  real.longjmp(&wanted, value);
   __builtin_unreachable();
 }
 HOOK(void, _longjmp, (__jmp_buf_tag * target, int value)) {
-  before_jump(target);
-  real._longjmp(target, value);
+  __jmp_buf_tag wanted = before_jump(target);
+  real._longjmp(&wanted, value);
   __builtin_unreachable();
 }
 HOOK(void, __longjmp_chk, (__jmp_buf_tag * target, int value)) {
-  before_jump(target);
-  if (on_alternate_stack()) real.longjmp(target, value);
-  real.__longjmp_chk(target, value);
+  __jmp_buf_tag wanted = before_jump(target);
+  if (on_alternate_stack()) real.longjmp(&wanted, value);
+  real.__longjmp_chk(&wanted, value);
   __builtin_unreachable();
 }
 

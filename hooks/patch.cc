@@ -4,8 +4,8 @@
 // ours; the syscall stays where it is. So whoever stands between the two, or is in the call and has it restarted by the
 // kernel, goes on as before (and traps), and nothing that jumps to the syscall lands inside an instruction. The jump has
 // the five bytes of the mov, or is a short one of two bytes to five bytes of padding between functions, near enough,
-// which hold the long one. What replaces an instruction is written with one aligned store of eight; where it does not
-// lie in one aligned word the site goes on trapping. Only in libc's code, which is mapped from a file and never moves.
+// which hold the long one. What replaces an instruction is written with one aligned store of sixteen bytes, which is
+// atomic where there is AVX (Intel's manual, volume 3, 9.1.1); where it does not lie in one such block the site goes on trapping. Only in libc's code, which is mapped from a file and never moves.
 //
 // A stub puts its number into r11 and goes on to coro_patched, which keeps every register but rax, rcx and r11, as the
 // instruction does, and the 128 bytes below the stack pointer, which libc's leaf functions use. Vector registers, too, for
@@ -16,6 +16,7 @@
 #include "hooks/patch.h"
 
 #include <cpuid.h>
+#include <emmintrin.h>
 #include <link.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -109,7 +110,7 @@ int look_into(dl_phdr_info* info, size_t, void* argument) {
 // Processor and kernel save the vector registers compactly: CPUID 13, sub-leaf 1, bit 1.
 bool find_save_size() {
   unsigned a, b, c, d;
-  if (!__get_cpuid_count(1, 0, &a, &b, &c, &d) || !(c & bit_OSXSAVE)) return false;
+  if (!__get_cpuid_count(1, 0, &a, &b, &c, &d) || !(c & bit_OSXSAVE) || !(c & bit_AVX)) return false;
   if (!__get_cpuid_count(13, 1, &a, &b, &c, &d) || !(a & 2)) return false;
   __cpuid_count(13, 0, a, b, c, d);
   coro_save_size = c + 128;  // of everything that this processor could save
@@ -118,14 +119,15 @@ bool find_save_size() {
 
 constexpr size_t short_jump = 2, long_jump = 5;
 
-bool in_one_word(uintptr_t at, size_t size) { return at / 8 == (at + size - 1) / 8; }
+constexpr size_t block_size = 16;
+bool in_one_block(uintptr_t at, size_t size) { return at / block_size == (at + size - 1) / block_size; }
 
 // At once for who executes it meanwhile. The page is writable.
 void replace(uintptr_t at, const unsigned char* code, size_t size) {
-  auto* word = reinterpret_cast<uint64_t*>(at & ~uintptr_t{7});
-  uint64_t bytes = *word;
-  memcpy(reinterpret_cast<char*>(&bytes) + at % 8, code, size);
-  __atomic_store_n(word, bytes, __ATOMIC_SEQ_CST);
+  auto* block = reinterpret_cast<__m128i*>(at & ~(block_size - 1));
+  __m128i bytes = _mm_load_si128(block);
+  memcpy(reinterpret_cast<char*>(&bytes) + at % block_size, code, size);
+  _mm_store_si128(block, bytes);
 }
 
 void make_jump(unsigned char* code, uintptr_t at, uintptr_t to) {
@@ -210,8 +212,8 @@ struct Place {
 Place find_place(uintptr_t back, long number) {
   uintptr_t at = find_setter(back, number);
   if (!at) return {};
-  if (back - at == long_jump + 2 && in_one_word(at, long_jump)) return {at, at};
-  uintptr_t padding = in_one_word(at, short_jump) ? find_padding(at) : 0;
+  if (back - at == long_jump + 2 && in_one_block(at, long_jump)) return {at, at};
+  uintptr_t padding = in_one_block(at, short_jump) ? find_padding(at) : 0;
   return {padding ? at : 0, padding};
 }
 

@@ -75,34 +75,36 @@ void close_until_return() {
 bool is_clone(long number) { return number == SYS_clone || number == SYS_clone3; }
 
 // rt_sigprocmask with a set; `mask` is the kernel's, before and after. To libc's inside the thread's mask is what the
-// fiber blocks and what the kernel does; what it sets is only the latter. 0 or -errno.
-long change_kernel_mask(const Fiber* fiber, const long* a, uint64_t& mask) {
-  uint64_t set = 0, fibers = fiber ? fiber->blocked : 0, carriers = fiber ? carrier_mask() : 0;
-  if (a[3] != sizeof set) return -EINVAL;
-  if (!read_user_bytes(reinterpret_cast<const void*>(a[1]), &set, sizeof set)) return -EFAULT;
-  uint64_t old = mask | fibers, wanted = a[0] == SIG_SETMASK ? set : old | set;
-  if (a[2] && !write_user_bytes(reinterpret_cast<void*>(a[2]), &old, sizeof old)) return -EFAULT;
+// fiber blocks and what the kernel does; what it sets is only the latter. The thread's mask before.
+uint64_t change_kernel_mask(const Fiber* fiber, long how, uint64_t set, uint64_t& mask) {
+  uint64_t fibers = fiber ? fiber->blocked : 0, carriers = fiber ? carrier_mask() : 0;
+  uint64_t old = mask | fibers, wanted = how == SIG_SETMASK ? set : old | set;
   mask = ((wanted & ~fibers) | carriers) & ~bit_of(SIGSYS);
-  return 0;
+  return old;
 }
 
 long change_mask_in(ucontext_t& frame, const Fiber* fiber, const long* a) {
+  uint64_t set = 0, mask = to_mask(frame.uc_sigmask);
+  if (a[3] != sizeof set) return -EINVAL;
+  if (!read_user_bytes(reinterpret_cast<const void*>(a[1]), &set, sizeof set)) return -EFAULT;
   close_until_return();
-  uint64_t mask = to_mask(frame.uc_sigmask);
-  long result = change_kernel_mask(fiber, a, mask);
+  uint64_t old = change_kernel_mask(fiber, a[0], set, mask);
   from_mask(mask, frame.uc_sigmask);
   if (fiber) fiber->carrier->mask.store(mask);
-  return result;
+  return !a[2] || write_user_bytes(reinterpret_cast<void*>(a[2]), &old, sizeof old) ? 0 : -EFAULT;
 }
 
-// At a patched site, where there is no frame.
+// At a patched site, where there is no frame. It is libc's own: the addresses are good.
 long change_mask_here(const Fiber* fiber, const long* a) {
-  if (!a[1] || a[0] == SIG_UNBLOCK) return sys::call(SYS_rt_sigprocmask, a[0], a[1], a[2], a[3]);
-  uint64_t mask = sys::signal_mask();
-  long result = change_kernel_mask(fiber, a, mask);
-  if (result == 0) sys::set_exact_signal_mask(mask);
-  if (result == 0 && fiber) fiber->carrier->mask.store(mask);
-  return result;
+  uint64_t set, mask = sys::signal_mask(), before = mask;
+  if (!a[1] || a[0] == SIG_UNBLOCK || a[3] != sizeof set) return sys::call(SYS_rt_sigprocmask, a[0], a[1], a[2], a[3]);
+  memcpy(&set, reinterpret_cast<const void*>(a[1]), sizeof set);
+  uint64_t old = change_kernel_mask(fiber, a[0], set, mask);
+  if (a[2]) memcpy(reinterpret_cast<void*>(a[2]), &old, sizeof old);
+  if (mask == before) return 0;  // as a rule: swapcontext(3) among contexts alike
+  sys::set_exact_signal_mask(mask);
+  if (fiber) fiber->carrier->mask.store(mask);
+  return 0;
 }
 
 void on_sigsys(int signal, siginfo_t* info, void* context) {
@@ -120,6 +122,7 @@ void on_sigsys(int signal, siginfo_t* info, void* context) {
   if (!may_enter(fiber) || in_loader || is_in_setxid(*frame) || !is_own_kernel_thread(*fiber)) fiber = nullptr;
   if (info->si_syscall == SYS_rt_sigprocmask) {
     registers[REG_RAX] = change_mask_in(*frame, fiber, a);
+    if (patches) patches = patch_site(static_cast<uintptr_t>(registers[REG_RIP]), info->si_syscall);
     return;
   }
   if (!fiber) {
