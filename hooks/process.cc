@@ -47,7 +47,6 @@ void standard_descriptors_died() {
 void before_fork() {
   Fiber* fiber = current;
   if (!fiber) return;
-  _IO_list_lock();
   Critical::enter(fiber);
   if (away_on(*fiber)) wanted_in_child = identity_of(*fiber);
   sys::set_exact_signal_mask(fiber->blocked);
@@ -60,7 +59,6 @@ void after_fork_in_parent() {
   Fiber* fiber = current;
   if (!fiber) return;
   release_engine();
-  _IO_list_unlock();
   if (fiber->hub.load(std::memory_order_relaxed)) sys::set_signal_mask(carrier_mask());  // else it is the fiber's
   leave_critical(fiber);
 }
@@ -72,9 +70,9 @@ void after_fork_in_child() {
   Fiber* fiber = current;
   if (!fiber) return;
   release_engine();
-  _IO_list_resetlock();
   bool was_away = away_on(*fiber);
   restart_engine_in_child();
+  bare_child = false;
   close_child_handles();
   forget_signals_in_child(fiber);
   if (was_away) assume_identity(wanted_in_child);
@@ -82,7 +80,31 @@ void after_fork_in_child() {
   leave_critical(fiber);
 }
 
-void watch_forks() { pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child); }
+namespace {
+
+void prepare() {
+  if (current) _IO_list_lock();
+  before_fork();
+}
+
+void go_on_in_parent() {
+  after_fork_in_parent();
+  if (current) _IO_list_unlock();
+}
+
+void go_on_in_child() {
+  if (current) _IO_list_resetlock();
+  after_fork_in_child();
+}
+
+}  // namespace
+
+void go_on_in_bare_child() {
+  after_fork_in_child();
+  bare_child = true;
+}
+
+void watch_forks() { pthread_atfork(prepare, go_on_in_parent, go_on_in_child); }
 
 // fork(2): the child has one fiber, the caller, and can make new ones.
 HOOK(pid_t, fork, (void)) {
@@ -90,13 +112,13 @@ HOOK(pid_t, fork, (void)) {
 }
 HOOK_ALIAS(__fork, fork);
 
-// _Fork(3): as fork, without handlers of the program's.
+// _Fork(3): as fork, without handlers of the program's, and without libc's hold on its own locks.
 HOOK(pid_t, _Fork, (void)) {
   return run_clean<Call::_Fork>([] {
     before_fork();
     pid_t pid = real._Fork();
     if (pid == 0)
-      after_fork_in_child();
+      go_on_in_bare_child();
     else
       after_fork_in_parent();
     return pid;

@@ -10,10 +10,10 @@ namespace coro {
 // between ours, and a program's own handlers may call any hook.
 void watch_forks();
 
-// These handlers, for a fork past libc. On a fiber that is where it may fork.
+// A fork past libc's. On a fiber that is where it may fork.
 void before_fork();
 void after_fork_in_parent();
-void after_fork_in_child();
+void go_on_in_bare_child();
 
 // Writes the report of --stats. In preload/start.cc. Called by _exit and quick_exit, which run no atexit handlers.
 void report_at_exit();

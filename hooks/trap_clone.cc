@@ -50,7 +50,7 @@ constexpr int order[] = {REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, R
                          REG_R15, REG_RDI, REG_RSI, REG_RBP, REG_RBX, REG_RDX, REG_RIP};
 
 extern "C" __attribute__((visibility("hidden"))) long coro_clone(long number, const long* a, void* registers, bool is_process);
-extern "C" __attribute__((used, visibility("hidden"))) void coro_begin_process() { after_fork_in_child(); }
+extern "C" __attribute__((used, visibility("hidden"))) void coro_begin_process() { go_on_in_bare_child(); }
 
 // clang-format off
 __asm__(
@@ -112,7 +112,7 @@ long clone_clean(Request& request, const ucontext_t& frame) {
   before_fork();
   long child = request.stack_top ? clone_with_stack(request, frame, true) : clone_in_place(request);
   if (child == 0)
-    after_fork_in_child();
+    go_on_in_bare_child();
   else
     after_fork_in_parent();
   return child;

@@ -206,7 +206,11 @@ void load_filter_in_child() {
 
 Fiber* make_fiber(const FiberSpec& spec, pthread_t* id) {
   release_spent();
-  if (Fiber* maker = on_hub(); maker && !maker->hub.load(std::memory_order_relaxed)->refresh()) return nullptr;
+  bare_child = false;
+  if (Fiber* maker = on_hub()) {
+    Critical inside;
+    if (!maker->hub.load(std::memory_order_relaxed)->refresh()) return nullptr;
+  }
   Fiber* fiber = build_fiber(spec);
   if (!fiber) return nullptr;
   Critical inside;

@@ -3,6 +3,7 @@
 // _Fork: a child without fork handlers, that can wait, write and be waited for; forkpty: the child
 // has a terminal of its own as 0, 1 and 2, the parent reads it through the master, and name, mode
 // and size are as given; _Exit: the status, no atexit handler, nothing flushed.
+#include <malloc.h>
 #include <poll.h>
 #include <pty.h>
 #include <sys/ioctl.h>
@@ -45,6 +46,29 @@ static void a_bare_fork() {
   EXPECT_EQ(before, prepared + in_parent);
   EXPECT(exited(in_child([] { EXPECT(in_new_child == 1); }), 0));
   EXPECT_EQ(before + 2, prepared + in_parent);  // those are fork's
+}
+
+// A lock of libc's may be held for ever in such a child; reading, writing and sleeping take none.
+static void bare_forks_beside_malloc() {
+  std::atomic<bool> done{false};
+  auto allocate = [&] {
+    while (!done) free(malloc(5000));
+  };
+  Pthread first(allocate), second(allocate);
+  for (int i = 0; i < 25; i++) {
+    Pipe down;
+    pid_t const child = _Fork();
+    if (child == 0) {
+      char byte = 0;
+      bool const good = read(down.a, &byte, 1) == 1;
+      usleep(100);
+      _Exit(good ? 31 : 32);
+    }
+    if (i % 4 == 0) nap(1);
+    EXPECT_OK(1, write(down.b, "c", 1));
+    EXPECT(exited(status_of(child), 31));
+  }
+  done = true;
 }
 
 static std::string all_of(int fd) {
@@ -114,10 +138,12 @@ static void an_exit_without_ado() {
 }
 
 int main() {
+  mallopt(M_ARENA_MAX, 1);
   pthread_atfork([] { prepared++; }, [] { in_parent++; }, [] { in_new_child++; });
   from_both([] {
     for (int i = 0; i < 3; i++) {
       a_bare_fork();
+    bare_forks_beside_malloc();
       a_fork_with_a_terminal();
     }
     an_exit_without_ado();
