@@ -89,15 +89,19 @@ class Pthread {
   bool open_ = true;
 };
 
+struct Ticks {
+  pid_t owner = 0;  // a forked child has not its parent's ticker
+  int ticked = 0, stood_still = 0;
+};
+inline Ticks ticks_beside;
+
 // Runs `block`, which takes 20 ms or more, and expects that another thread got on meanwhile. The
 // ticking thread blocks all signals and lives until the process ends.
 template <class Block>
 void while_others_tick(Block block) {
-  static pid_t owner = 0;
-  static int ticked, stood_still;
-  if (owner != getpid()) {  // also new in a forked child, where the parent's ticker is not
-    owner = getpid();
-    ticked = stood_still = 0;
+  Ticks& seen = ticks_beside;
+  if (seen.owner != getpid()) {
+    seen = {getpid(), 0, 0};
     sigset_t all;
     sigset_t old;
     sigfillset(&all);
@@ -112,8 +116,8 @@ void while_others_tick(Block block) {
   block();
   // On a busy machine the event may have come before the block: then there is nothing to prove. And there a thread may get
   // no turn in 20 ms once, but hardly twice.
-  if (now_us() - start >= 15000) (Ticker::ticks > before ? ticked : stood_still)++;
-  EXPECT(stood_still <= ticked + 1);
+  if (now_us() - start >= 15000) (Ticker::ticks > before ? seen.ticked : seen.stood_still)++;
+  EXPECT(seen.stood_still <= seen.ticked + 1);
 }
 
 // Forks, runs `body` in the child, and returns the status that waitpid tells. A body that returns
