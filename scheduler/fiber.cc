@@ -206,7 +206,7 @@ void load_filter_in_child() {
 
 Fiber* make_fiber(const FiberSpec& spec, pthread_t* id) {
   release_spent();
-  bare_child = false;
+  if (in_bare_child()) bare_child = false;
   if (Fiber* maker = on_hub()) {
     Critical inside;
     if (!maker->hub.load(std::memory_order_relaxed)->refresh()) return nullptr;

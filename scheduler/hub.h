@@ -39,7 +39,9 @@ struct Carrier;
 bool reopen_in_child();  // engine.cc
 
 // A child of _Fork: any lock of libc's may be held in it for ever. Until it makes a thread it waits in the kernel.
-inline constinit bool bare_child = false;
+// Written while there is one thread; who reads it later may be on any carrier.
+inline constinit std::atomic<bool> bare_child = false;
+inline bool in_bare_child() { return bare_child.load(std::memory_order_relaxed); }
 
 class Hub {
  public:
@@ -124,7 +126,7 @@ class Hub {
   void note_fresh() { is_stale_ = false; }
   // On a fiber, before anything that needs the loop or base_: opens both anew in a fork's child. False: that child has no
   // descriptor or memory for them. Then its one fiber stays alone, and waits in the kernel.
-  bool refresh() { return __builtin_expect(!is_stale_, 1) || (!bare_child && reopen_in_child()); }
+  bool refresh() { return __builtin_expect(!is_stale_, 1) || (!in_bare_child() && reopen_in_child()); }
   void goes_on_with(Carrier& carrier) { carrier_ = &carrier; }  // in a fork's child, until refresh()
   bool is_stale() const { return is_stale_; }
 

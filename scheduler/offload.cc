@@ -244,7 +244,7 @@ bool make_helpers() {
 
 Away::Away(Reason why, Helpers helpers) {
   Fiber* fiber = on_hub();
-  if (!fiber || bare_child || (helpers == Helpers::clean && !is_filtered_here())) return;
+  if (!fiber || in_bare_child() || (helpers == Helpers::clean && !is_filtered_here())) return;
   Critical::enter(fiber);
   Pool& pool = helpers == Helpers::clean ? clean : many;
   Hub* hub = fiber->hub.load(std::memory_order_relaxed);
