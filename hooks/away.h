@@ -14,7 +14,8 @@ constexpr int64_t first_pause = 1'000'000;
 constexpr int64_t longest_pause = 64'000'000;
 
 // Waits until a helper is free, or for a pause. False: a handler ran that ends the call with EINTR.
-inline bool pause_for(Call call, Fiber* fiber, int64_t nanoseconds, Cancellable cancellable) {
+inline bool pause_for(Call call, Fiber* fiber, int64_t nanoseconds, Cancellable cancellable,
+                      Rule rule = Rule::restarts) {
   Woken woken;
   {
     Wait wait(to_reason(call), cancellable);
@@ -22,14 +23,14 @@ inline bool pause_for(Call call, Fiber* fiber, int64_t nanoseconds, Cancellable 
     wait.until(Deadline::in(nanoseconds));
     woken = wait.park();
   }
-  return settle(woken, fiber, Rule::restarts) != Outcome::interrupted;
+  return settle(woken, fiber, rule) != Outcome::interrupted;
 }
 
 // attempt() never blocks; is_answer(result) tells whether it settled the call. block() is the call itself, a
 // cancellation point or not. Success leaves errno alone.
 template <class Attempt, class IsAnswer, class Block>
 auto attempt_then_block(Call call, Fiber* fiber, Cancellable cancellable, Attempt attempt,
-                        IsAnswer is_answer, Block block) -> decltype(attempt()) {
+                        IsAnswer is_answer, Block block, Rule rule = Rule::restarts) -> decltype(attempt()) {
   int saved = errno;
   auto result = attempt();
   if (is_answer(result)) return result;
@@ -39,7 +40,7 @@ auto attempt_then_block(Call call, Fiber* fiber, Cancellable cancellable, Attemp
       Away away(to_reason(call));
       if (!on_hub()) return block();
     }
-    if (!pause_for(call, fiber, pause, cancellable)) return static_cast<decltype(result)>(failed(EINTR));
+    if (!pause_for(call, fiber, pause, cancellable, rule)) return static_cast<decltype(result)>(failed(EINTR));
     result = attempt();
     if (is_answer(result)) return result;
     errno = saved;

@@ -33,6 +33,7 @@ DOOR(fsync) DOOR(fdatasync) DOOR(msync) DOOR(sync) DOOR(syncfs) DOOR(sync_file_r
 DOOR(pthread_exit) DOOR(_exit) DOOR(fork) DOOR(wait4) DOOR(waitid) DOOR(execve) DOOR(execveat)
 DOOR(prctl) DOOR(getcpu) DOOR(getpriority) DOOR(setpriority) DOOR(sched_getaffinity) DOOR(sched_setaffinity)
 DOOR(sched_getscheduler) DOOR(sched_setscheduler) DOOR(sched_getparam) DOOR(sched_setparam)
+DOOR(msgrcv) DOOR(msgsnd) DOOR(semop) DOOR(semtimedop) DOOR(mq_timedreceive) DOOR(mq_timedsend)
 DOOR(capset) DOOR(personality) DOOR(setns) DOOR(unshare)
 DOOR(sigprocmask) DOOR(sigpending) DOOR(sigsuspend) DOOR(sigtimedwait) DOOR(sigaltstack)
 #undef DOOR
@@ -231,6 +232,12 @@ long enter_by_number(long number, const long* a) {
     case SYS_sync: return door_sync(), 0;
     case SYS_syncfs: return enter(door_syncfs, a);
     case SYS_sync_file_range: return enter(door_sync_file_range, a);
+    case SYS_msgrcv: return enter(door_msgrcv, a);
+    case SYS_msgsnd: return enter(door_msgsnd, a);
+    case SYS_semop: return enter(door_semop, a);
+    case SYS_semtimedop: return enter(door_semtimedop, a);
+    case SYS_mq_timedreceive: return enter(door_mq_timedreceive, a);
+    case SYS_mq_timedsend: return enter(door_mq_timedsend, a);
     case SYS_gettid: return door_gettid();
     case SYS_prctl: return door_prctl(static_cast<int>(a[0]), a[1], a[2], a[3], a[4]);
     case SYS_getcpu: return enter(door_getcpu, a);
@@ -261,13 +268,7 @@ long enter_by_number(long number, const long* a) {
     case SYS_futex_waitv:
     case SYS_io_uring_enter:
     case SYS_io_getevents:
-    case SYS_io_pgetevents:
-    case SYS_msgrcv:
-    case SYS_msgsnd:
-    case SYS_semop:
-    case SYS_semtimedop:
-    case SYS_mq_timedreceive:
-    case SYS_mq_timedsend: return call_away(number, a);
+    case SYS_io_pgetevents: return call_away(number, a);
     default: return real_syscall(number, a);
   }
 }

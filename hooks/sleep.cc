@@ -9,11 +9,6 @@
 namespace coro {
 namespace {
 
-// Reads a time that can be slept. False: the kernel is to refuse it.
-bool read_time(const timespec* from, timespec& t) {
-  return from && read_user(from, t) && t.tv_sec >= 0 && t.tv_nsec >= 0 && t.tv_nsec < 1'000'000'000;
-}
-
 // Sleeps until the deadline. 0, or EINTR with what was left in *rest.
 int sleep_until(Call call, Fiber* fiber, const Deadline& deadline, timespec* rest) {
   test_cancel(fiber);

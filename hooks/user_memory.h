@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #include "scheduler/fiber.h"
 #include "scheduler/sys.h"
@@ -47,6 +48,11 @@ bool read_user(const T* from, T& to) {
   if (!is_on_own_stack(from)) return read_user_bytes(from, &to, sizeof to);
   to = *from;
   return true;
+}
+
+// Reads a time that can be waited for. False: the kernel is to refuse it.
+inline bool read_time(const timespec* from, timespec& t) {
+  return from && read_user(from, t) && t.tv_sec >= 0 && t.tv_nsec >= 0 && t.tv_nsec < 1'000'000'000;
 }
 
 }  // namespace coro

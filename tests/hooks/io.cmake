@@ -36,6 +36,7 @@ add_hook_test(pty LIBS util PARKS read write poll)
 add_hook_test(sendfile PARKS sendfile splice tee vmsplice read)
 add_hook_test(file PARKS read)
 add_hook_test(file_lock PARKS flock fcntl)
+add_hook_test(ipc PARKS msgrcv msgsnd semop semtimedop mq_receive mq_send mq_timedreceive mq_timedsend)
 # inside libc, past every symbol: the backstop or a hand-off carries it
 add_hook_test(stdio)
 add_hook_test(stuck PARKS read poll select epoll_wait)
