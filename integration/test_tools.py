@@ -64,6 +64,14 @@ from a child
 0
 """
 
+PERL_QUEUES = """\
+child 0, sum 21413400
+400 jobs
+none: No message of desired type
+in turns
+removed: Identifier removed
+"""
+
 RUBY = """\
 sum 41791750
 in turns
@@ -87,6 +95,7 @@ def test_bash(run):
 
 def test_perl(run):
     assert run(["perl", TOOLS / "perl_threads.pl"]) == PERL
+    assert run(["perl", TOOLS / "perl_queues.pl"]) == PERL_QUEUES
 
 
 def test_ruby(run):
