@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include <atomic>
 
@@ -43,6 +44,9 @@ int64_t timeout_of(int fd, int name) {
   return t.tv_sec * int64_t{1'000'000'000} + t.tv_usec * int64_t{1'000};
 }
 
+// /dev/null and /dev/zero (Linux's Documentation/admin-guide/devices.txt).
+bool never_waits(dev_t device) { return device == makedev(1, 3) || device == makedev(1, 5); }
+
 }  // namespace
 
 bool Descriptor::is_private() const {
@@ -65,7 +69,7 @@ Descriptor* known_descriptor(int fd) {
   switch (status.st_mode & S_IFMT) {
     case S_IFSOCK: d->kind = socket_kind(fd); break;
     case S_IFIFO: d->kind = Kind::pipe; break;
-    case S_IFCHR: d->kind = Kind::device; break;
+    case S_IFCHR: d->kind = never_waits(status.st_rdev) ? Kind::file : Kind::device; break;
     case 0: d->kind = Kind::event; break;
     default: d->kind = Kind::file;
   }

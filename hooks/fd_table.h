@@ -18,8 +18,8 @@ enum class Kind : uint8_t {
   stream,    // connected byte stream: SOCK_STREAM
   packet,    // any other socket
   pipe,      // pipes and FIFOs
-  file,      // regular files, directories, block devices: never wait for readiness
-  device,    // ttys and other character devices
+  file,      // regular files, directories, block devices, /dev/null: never wait for readiness
+  device,    // ttys and most character devices
   event,     // eventfd, timerfd, signalfd, inotify, epoll, pidfd, ...
 };
 
