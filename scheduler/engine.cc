@@ -121,6 +121,7 @@ const char* start_engine(const EngineConfig& config) {
   prepare_queues();
   if (const char* trouble = thread_block::prepare(config.create_thread)) return trouble;
   wrap_setxid_handler();
+  choose_stack_protection();
   if (const char* trouble = make_hub(0)) return trouble;
   if (const char* trouble = hubs[0]->open(0, config_.loop)) return trouble;
   if (const char* trouble = give_base(*hubs[0], run_hub)) return trouble;

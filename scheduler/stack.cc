@@ -5,6 +5,8 @@
 // first frames) and its upper neighbour's guard lie under one page-table page: 4 kB a stack instead of 8.
 #include "scheduler/stack.h"
 
+#include <link.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -51,8 +53,22 @@ char*& link_of(char* bottom, size_t size) {
   return *reinterpret_cast<char**>(bottom + size - sizeof(char*));
 }
 
+int protection = PROT_READ | PROT_WRITE;
+
+// elf/dl-load.c: who does not say anything wants executable stacks. The kernel's own object says nothing, and is not asked.
+int ask_for_stack(dl_phdr_info* object, size_t, void*) {
+  bool wants = true;
+  for (int i = 0; i < object->dlpi_phnum; i++) {
+    const ElfW(Phdr)& part = object->dlpi_phdr[i];
+    if (part.p_type == PT_GNU_STACK) wants = part.p_flags & PF_X;
+    if (part.p_type == PT_LOAD && part.p_offset == 0 && object->dlpi_addr + part.p_vaddr == getauxval(AT_SYSINFO_EHDR)) return 0;
+  }
+  if (wants) protection |= PROT_EXEC;
+  return wants;
+}
+
 char* map(size_t bytes) {
-  void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+  void* p = mmap(nullptr, bytes, protection,
                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
   if (p == MAP_FAILED) return nullptr;
   madvise(p, bytes, MADV_NOHUGEPAGE);
@@ -95,6 +111,8 @@ bool install_guard(char* at, size_t bytes) {
 }
 
 }  // namespace
+
+void choose_stack_protection() { dl_iterate_phdr(ask_for_stack, nullptr); }
 
 bool take_stack(size_t size, size_t guard, Stack& stack) {
   size = to_pages(size);

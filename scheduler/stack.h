@@ -15,6 +15,10 @@ struct Stack {
   char* top() const { return bottom + size; }
 };
 
+// Stacks are executable from now on if the program or a library that is loaded wants that, as libc's are: GNU C's nested functions
+// and Ada's put code there. Once, before the first stack.
+void choose_stack_protection();
+
 // Rounds to pages. False: no memory (the caller answers EAGAIN). Any thread.
 bool take_stack(size_t size, size_t guard, Stack& stack);
 
