@@ -186,6 +186,7 @@ HOOK(int, pthread_mutex_consistent, (pthread_mutex_t* mutex)) {
   KernelKnowsOwner known(mutex);
   return real.pthread_mutex_consistent(mutex);
 }
+HOOK_ALIAS(pthread_mutex_consistent_np, pthread_mutex_consistent);
 
 // mtx_lock(3) and its kin: a mtx_t is a pthread_mutex_t.
 HOOK(int, mtx_lock, (mtx_t * mutex)) {

@@ -170,6 +170,7 @@ HOOK(pid_t, wait, (int* status)) {
   if (!fiber) return real.wait(status);
   return wait_as_wait4(Call::wait, fiber, -1, status, 0, nullptr);
 }
+HOOK_ALIAS(__wait, wait);
 
 // wait3(2), wait4(2): as waitpid, with the child's usage.
 HOOK(pid_t, wait3, (int* status, int options, rusage* usage)) {

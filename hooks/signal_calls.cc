@@ -37,9 +37,8 @@ int change_mask(Fiber* fiber, int how, const sigset_t* set, sigset_t* old) {
 
 }  // namespace
 
-// sigaction(2).
-HOOK(int, sigaction, (int signal, const struct sigaction* action, struct sigaction* old)) {
-  Fiber* fiber = virtual_gate<Call::sigaction>();
+int change_action(int signal, const struct sigaction* action, struct sigaction* old) {
+  Fiber* fiber = virtual_signals();
   if (signal == SIGSYS && backstop_runs()) fiber = current;  // whatever CORO_PATCH says: the kernel's is ours
   if (!fiber || !is_valid(signal) || is_libcs(signal)) return real.sigaction(signal, action, old);
   struct sigaction before = action_of(signal);
@@ -51,6 +50,12 @@ HOOK(int, sigaction, (int signal, const struct sigaction* action, struct sigacti
   if (install_action(signal, *action) < 0) return -1;
   if (old) *old = before;
   return 0;
+}
+
+// sigaction(2).
+HOOK(int, sigaction, (int signal, const struct sigaction* action, struct sigaction* old)) {
+  virtual_gate<Call::sigaction>();
+  return change_action(signal, action, old);
 }
 HOOK_ALIAS(__sigaction, sigaction);
 
@@ -114,13 +119,18 @@ HOOK(int, pthread_sigmask, (int how, const sigset_t* set, sigset_t* old)) {
   return change_mask(fiber, how, set, old);
 }
 
-// sigprocmask(2).
-HOOK(int, sigprocmask, (int how, const sigset_t* set, sigset_t* old)) {
-  Fiber* fiber = virtual_gate<Call::sigprocmask>();
+int change_own_mask(int how, const sigset_t* set, sigset_t* old) {
+  Fiber* fiber = virtual_signals();
   sigset_t copy;
   if (!fiber) return real.sigprocmask(how, without_sigsys(how, set, copy), old);
   int error = change_mask(fiber, how, set, old);
   return error ? static_cast<int>(failed(error)) : 0;
+}
+
+// sigprocmask(2).
+HOOK(int, sigprocmask, (int how, const sigset_t* set, sigset_t* old)) {
+  virtual_gate<Call::sigprocmask>();
+  return change_own_mask(how, set, old);
 }
 
 // sigpending(2): what waits for the fiber, and what waits in the kernel for the process.

@@ -26,6 +26,10 @@ Fiber* virtual_gate() {
   return fiber;
 }
 
+// sigaction(2) and sigprocmask(2), for all names of theirs.
+int change_action(int signal, const struct sigaction* action, struct sigaction* old);
+int change_own_mask(int how, const sigset_t* set, sigset_t* old);
+
 // Signals that some signalfd takes. One that every fiber blocks then waits in the kernel, where the descriptor sees it.
 uint64_t taken_by_signalfds();
 

@@ -96,6 +96,8 @@ HOOK(int, raise, (int signal)) {
   return error ? static_cast<int>(failed(error)) : 0;
 }
 
+HOOK_ALIAS(gsignal, raise);
+
 // tgkill(2): the tid of a fiber names the fiber.
 HOOK(int, tgkill, (pid_t process, pid_t tid, int signal)) {
   bool here = sends_virtually<Call::tgkill>() && process == sys::getpid();
@@ -106,8 +108,9 @@ HOOK(int, tgkill, (pid_t process, pid_t tid, int signal)) {
   return error ? static_cast<int>(failed(error)) : 0;
 }
 
-// kill(2).
+// kill(2). As in the kernel, the tid of a thread of a process names the process.
 HOOK(int, kill, (pid_t process, int signal)) {
+  if (engine_started() && fiber_with_tid(process)) process = sys::getpid();
   if (sends_virtually<Call::kill>() && process == sys::getpid() && sent_to_fiber(signal, SI_USER, {})) return 0;
   return real.kill(process, signal);
 }

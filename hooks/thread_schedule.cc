@@ -102,10 +102,12 @@ HOOK(int, sched_setscheduler, (pid_t number, int policy, const sched_param* para
   return set_first_thread(*fiber, policy, priority,
                           [&] { return real.sched_setscheduler(sys::getpid(), policy, parameter); });
 }
+HOOK_ALIAS(__sched_setscheduler, sched_setscheduler);
 HOOK(int, sched_getscheduler, (pid_t number)) {
   Fiber* fiber = meant_and_virtual(number);
   return fiber ? fiber->traits.policy : real.sched_getscheduler(number);
 }
+HOOK_ALIAS(__sched_getscheduler, sched_getscheduler);
 HOOK(int, sched_setparam, (pid_t number, const sched_param* parameter)) {
   Fiber* fiber = meant(number);
   if (!fiber) return real.sched_setparam(number, parameter);
@@ -119,6 +121,7 @@ HOOK(int, sched_getparam, (pid_t number, sched_param* parameter)) {
   parameter->sched_priority = fiber->traits.priority;
   return 0;
 }
+HOOK_ALIAS(__sched_getparam, sched_getparam);
 
 namespace {
 
@@ -144,6 +147,12 @@ void set_kernel_schedule(const Traits& traits, const Traits& before) {
   parameter.sched_priority = traits.priority;
   bool same = traits.policy == before.policy && traits.priority == before.priority;
   if (!same) real.sched_setscheduler(0, traits.policy, &parameter);
+}
+
+// sched_rr_get_interval(2): for a policy other than SCHED_RR the kernel answers by what the nice value gives; so it is asked of the
+// calling kernel thread.
+HOOK(int, sched_rr_get_interval, (pid_t number, timespec* interval)) {
+  return real.sched_rr_get_interval(meant_and_virtual(number) ? 0 : number, interval);
 }
 
 // setpriority(2), getpriority(2): of one thread, kept with the fiber; main's in the kernel.

@@ -7,6 +7,9 @@ add_hook_test(fork_kinds LIBS util PARKS read)
 add_hook_test(open_checked)
 add_hook_test(jumps)
 add_hook_test(signal_doors PARKS read usleep)
+add_hook_test(signal_old PARKS read)
+add_hook_test(libcs_threads PARKS aio_suspend NO_PARK syscall MOST_HAND_OFFS 8 LIBS rt)
+add_hook_test(executable_stack LIBS -Wl,-z,execstack)
 add_hook_test(fcloseall)
 
 # Calls past the hooks: the backstop's.

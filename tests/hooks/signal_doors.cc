@@ -2,7 +2,7 @@
 //
 // The old doors: siginterrupt (whether a handler ends a call or restarts it), sysv_signal (once,
 // not blocked meanwhile, ends calls), and tgkill (to one thread by its id, to none, to a wrong
-// one).
+// one), kill by a thread's id, gsignal.
 #include "thread_testing.h"
 
 extern "C" sighandler_t sysv_signal(int number, sighandler_t handler);
@@ -123,8 +123,24 @@ static void to_one_thread() {
   EXPECT_ERRNO(ESRCH, tgkill(getpid(), getppid(), SIGUSR1));
 }
 
+// The tid of any of its threads names the process.
+static void to_the_process() {
+  count_signal(SIGUSR1, 0);
+  int const before = handled;
+  Pthread sender([] {
+    EXPECT_OK(0, kill(gettid(), 0));
+    EXPECT_OK(0, kill(gettid(), SIGUSR1));
+    EXPECT_ERRNO(EINVAL, kill(gettid(), 65));
+  });
+  sender.join();
+  EXPECT(comes_true([&] { return handled == before + 1; }));
+  EXPECT_OK(0, gsignal(SIGUSR1));
+  EXPECT_EQ(before + 2, handled);
+}
+
 int main() {
   from_both([] {
+    to_the_process();
     interrupting();
     once();
     to_one_thread();

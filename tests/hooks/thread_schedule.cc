@@ -180,6 +180,28 @@ static void nice_values() {
   EXPECT_ERRNO(EINVAL, setpriority(static_cast<__priority_which>(99), 0, 0));
 }
 
+extern "C" {
+int __sched_getparam(pid_t, sched_param*) noexcept;
+int __sched_getscheduler(pid_t) noexcept;
+int __sched_setscheduler(pid_t, int, const sched_param*) noexcept;
+}
+
+static void other_names() {
+  Pthread batch([] {
+    sched_param zero{0};
+    EXPECT_OK(0, __sched_setscheduler(gettid(), SCHED_BATCH, &zero));
+    EXPECT_OK(SCHED_BATCH, __sched_getscheduler(0));
+    EXPECT_OK(0, __sched_getparam(gettid(), &zero));
+    timespec slice{-1, -1};
+    EXPECT_OK(0, sched_rr_get_interval(gettid(), &slice));
+    EXPECT(slice.tv_sec >= 0 && slice.tv_nsec >= 0 && slice.tv_nsec < 1000000000);
+    EXPECT_ERRNO(ESRCH, sched_rr_get_interval(1 << 22, &slice));
+    EXPECT_ERRNO(EINVAL, sched_rr_get_interval(-1, &slice));
+  });
+  batch.join();
+  EXPECT_EQ(SCHED_OTHER, sched_getscheduler(0));
+}
+
 static void policies() {
   Pthread idle([] {
     sched_param zero{0};
@@ -213,5 +235,6 @@ int main() {
   name_of_main_is_real();
   nice_values();
   policies();
+  other_names();
   return finish();
 }
