@@ -94,18 +94,12 @@ int join(pthread_t id, void** result, const Deadline& deadline, Real join_real) 
   return join_fiber(call, *target, result, deadline);
 }
 
-// 0, or the error number that libc answers to such a time before it waits.
-int check_time(pthread_t id, clockid_t clock, const timespec* time) {
-  if (!engine_started()) return 0;
-  Fiber* target = fiber_of(id);
-  if (!target) return 0;
-  if (clock != CLOCK_REALTIME && clock != CLOCK_MONOTONIC) return EINVAL;
-  bool valid = !time || (time->tv_nsec >= 0 && time->tv_nsec < 1'000'000'000);
-  return valid || is_done(*target) ? 0 : EINVAL;
-}
-
+// A time that the kernel refuses does not end libc's loop (sysdeps/nptl/pthread_join_common.c): it waits to the end.
 Deadline to_deadline(clockid_t clock, const timespec* time) {
-  return time ? Deadline::at_time(clock, *time) : Deadline::never();
+  if (!time) return Deadline::never();
+  if (time->tv_sec < 0) return Deadline::at_time(clock, {});
+  bool valid = time->tv_nsec >= 0 && time->tv_nsec < 1'000'000'000;
+  return valid ? Deadline::at_time(clock, *time) : Deadline::never();
 }
 
 }  // namespace
@@ -117,13 +111,13 @@ HOOK(int, pthread_join, (pthread_t id, void** result)) {
 
 // pthread_clockjoin_np(3), pthread_timedjoin_np(3): until an absolute time.
 HOOK(int, pthread_clockjoin_np, (pthread_t id, void** result, clockid_t clock, const timespec* time)) {
-  if (int error = check_time(id, clock, time)) return error;
+  bool known = clock == CLOCK_REALTIME || clock == CLOCK_MONOTONIC;
+  if (!known && engine_started() && fiber_of(id)) return EINVAL;
   return join<Call::pthread_clockjoin_np>(id, result, to_deadline(clock, time), [&] {
     return real.pthread_clockjoin_np(id, result, clock, time);
   });
 }
 HOOK(int, pthread_timedjoin_np, (pthread_t id, void** result, const timespec* time)) {
-  if (int error = check_time(id, CLOCK_REALTIME, time)) return error;
   return join<Call::pthread_timedjoin_np>(id, result, to_deadline(CLOCK_REALTIME, time),
                                           [&] { return real.pthread_timedjoin_np(id, result, time); });
 }

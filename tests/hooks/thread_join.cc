@@ -90,6 +90,19 @@ static void wrong_clock() {
   EXPECT_EQ(EINVAL, pthread_clockjoin_np(worker.id(), nullptr, 12345, &deadline));
 }
 
+// The kernel refuses such a time each time that libc asks: it waits to the end.
+static void a_time_that_is_none() {
+  for (long nanoseconds : {-1L, 1'000'000'000L}) {
+    Pthread worker([] { nap(30); });
+    timespec before_the_epoch{-1, nanoseconds}, none{0, nanoseconds};
+    EXPECT_EQ(EDEADLK, pthread_timedjoin_np(pthread_self(), nullptr, &none));
+    EXPECT_EQ(ETIMEDOUT, pthread_timedjoin_np(worker.id(), nullptr, &before_the_epoch));
+    EXPECT_EQ(EINVAL, pthread_clockjoin_np(worker.id(), nullptr, CLOCK_TAI, &none));
+    EXPECT_EQ(0, pthread_timedjoin_np(worker.id(), nullptr, &none));
+    worker.release();
+  }
+}
+
 static void a_detached_thread_is_not_joined() {
   std::atomic<bool> go{false};
   Pthread worker([&] {
@@ -142,6 +155,7 @@ int main() {
   no_deadline_means_forever();
   a_finished_thread_needs_no_time();
   wrong_clock();
+  a_time_that_is_none();
   a_detached_thread_is_not_joined();
   a_cancelled_joiner_leaves_it_joinable();
   joining_a_cancelled_joiner();
