@@ -18,6 +18,10 @@ namespace {
 constexpr long tick_nanoseconds = 4'000'000;
 constexpr int patience_ticks = 2;   // out for longer than this many whole ticks: stuck, if others wait
 constexpr int idle_ticks = 25;      // all hubs asleep for so long: sleep too
+// So many fibers kept a hub one after the other, and nobody else had a turn: a rush of such. The next are not waited for as long, or
+// hundreds of them would keep the others for seconds.
+constexpr int rush_begins = 4;
+constexpr long rush_tick_nanoseconds = 1'000'000;
 
 std::atomic<bool> running{false};
 std::atomic<bool> asleep{false};   // the supervisor sleeps without end
@@ -28,6 +32,9 @@ struct Seen {
   uint64_t switches = 0;
   int ticks = 0;
   bool queue = false;
+  int in_a_row = 0;              // hand-overs with nothing between them
+  uint64_t after_hand_over = 0;  // switches when the next fiber has got its turn
+  bool rush() const { return in_a_row >= rush_begins; }
 };
 
 void look_at(Hub& hub, Seen& seen) {
@@ -36,12 +43,13 @@ void look_at(Hub& hub, Seen& seen) {
   if (std::exchange(seen.queue, queue) && queue) Hub::call_idle_hub();
   Fiber* out = hub.lent_to();
   uint64_t switches = hub.switches_so_far();
+  if (switches > seen.after_hand_over) seen.in_a_row = 0;
   if (!out || out != seen.out || switches != seen.switches) {
-    seen = {out, switches, 0, queue};
+    seen = {out, switches, 0, queue, seen.in_a_row, seen.after_hand_over};
     return;
   }
-  if (++seen.ticks < patience_ticks || !hub.has_others_waiting()) return;
-  seen = {};
+  if (++seen.ticks < (seen.rush() ? 1 : patience_ticks) || !hub.has_others_waiting()) return;
+  seen = {nullptr, 0, 0, false, seen.in_a_row + 1, switches + 1};
   if (!hub.hand_over(*out)) message({"a fiber keeps its hub: no kernel thread can be made"});
   int kernel_thread = out->orphan_tid.load();
   if (kernel_thread && engine_config().handed_off) engine_config().handed_off(*out, kernel_thread);
@@ -69,6 +77,7 @@ void* supervise(void*) {
     bool busy = !make_helpers();
     bury_carriers();
     open_wanted_hub();
+    bool rush = false;
     int64_t left = next_tick - now();
     if (left > 0) {  // called in between
       timespec rest = to_timespec(left);
@@ -79,13 +88,14 @@ void* supervise(void*) {
       if (hub(i).is_sleeping()) continue;
       busy = true;
       look_at(hub(i), seen[i]);
+      rush = rush || (seen[i].rush() && seen[i].ticks < patience_ticks);  // not for one that nobody waits behind
     }
     idle = busy ? 0 : idle + 1;
     if (idle >= idle_ticks) {
       sleep_until_busy(heard);
       idle = 0;
     }
-    next_tick = now() + tick_nanoseconds;
+    next_tick = now() + (rush ? rush_tick_nanoseconds : tick_nanoseconds);
   }
 }
 
