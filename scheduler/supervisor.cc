@@ -3,6 +3,7 @@
 
 #include <poll.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "scheduler/carrier.h"
@@ -20,8 +21,8 @@ constexpr int patience_ticks = 2;   // out for longer than this many whole ticks
 constexpr int idle_ticks = 25;      // all hubs asleep for so long: sleep too
 // So many fibers kept a hub one after the other, and nobody else had a turn: a rush of such. The next are not waited for as long, or
 // hundreds of them would keep the others for seconds.
-constexpr int rush_begins = 4;
-constexpr long rush_tick_nanoseconds = 1'000'000;
+constexpr int rush_begins = 4, flood_begins = 16;
+constexpr long rush_tick_nanoseconds = 1'000'000, flood_tick_nanoseconds = 250'000;
 
 std::atomic<bool> running{false};
 std::atomic<bool> asleep{false};   // the supervisor sleeps without end
@@ -35,6 +36,11 @@ struct Seen {
   int in_a_row = 0;              // hand-overs with nothing between them
   uint64_t after_hand_over = 0;  // switches when the next fiber has got its turn
   bool rush() const { return in_a_row >= rush_begins; }
+  // Until the next look. Not a short one for a fiber that nobody waits behind.
+  long next_tick() const {
+    if (!rush() || ticks >= patience_ticks) return tick_nanoseconds;
+    return in_a_row < flood_begins ? rush_tick_nanoseconds : flood_tick_nanoseconds;
+  }
 };
 
 void look_at(Hub& hub, Seen& seen) {
@@ -77,7 +83,7 @@ void* supervise(void*) {
     bool busy = !make_helpers();
     bury_carriers();
     open_wanted_hub();
-    bool rush = false;
+    long tick = tick_nanoseconds;
     int64_t left = next_tick - now();
     if (left > 0) {  // called in between
       timespec rest = to_timespec(left);
@@ -88,14 +94,14 @@ void* supervise(void*) {
       if (hub(i).is_sleeping()) continue;
       busy = true;
       look_at(hub(i), seen[i]);
-      rush = rush || (seen[i].rush() && seen[i].ticks < patience_ticks);  // not for one that nobody waits behind
+      tick = std::min(tick, seen[i].next_tick());
     }
     idle = busy ? 0 : idle + 1;
     if (idle >= idle_ticks) {
       sleep_until_busy(heard);
       idle = 0;
     }
-    next_tick = now() + (rush ? rush_tick_nanoseconds : tick_nanoseconds);
+    next_tick = now() + tick;
   }
 }
 
