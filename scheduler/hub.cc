@@ -280,7 +280,7 @@ void Hub::forget_in_child() {
   load_ = newcomers_ = 0;
   calm_ = patience_ = 0;
   lent_ = nullptr;
-  timers_.clear();
+  timers_.forget_in_child();
   closed_ = nullptr;
   last_note_used_ = false;
   counters = {};

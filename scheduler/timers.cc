@@ -9,9 +9,9 @@ namespace coro {
 
 Timers::~Timers() { resize_memory(heap_, 0); }
 
-void Timers::clear() {
-  for (int i = 0; i < size_; i++) heap_[i]->timer_index.store(-1, std::memory_order_relaxed);
-  size_ = 0;
+void Timers::forget_in_child() {
+  heap_ = nullptr;
+  size_ = capacity_ = 0;
   settle();
 }
 

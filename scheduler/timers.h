@@ -28,7 +28,8 @@ class Timers {
   int size() const { return size_; }
   // next_due() as last settled; any thread.
   int64_t earliest() const { return earliest_.load(std::memory_order_relaxed); }
-  void clear();
+  // A fork may have come between any two steps of another hub's: nothing here is looked at.
+  void forget_in_child();
 
  private:
   void place(int at, Fiber* fiber);

@@ -132,14 +132,16 @@ TEST(timers, a_set_clock_moves_the_realtime_ones) {
   EXPECT_EQ(start + 1000 * millisecond, timers.next_due());
 }
 
-TEST(timers, cleared_it_forgets_all) {
+TEST(timers, in_a_child_it_forgets_all) {
   Timers timers;
   std::deque<Fiber> fibers(10);
   for (Fiber& fiber : fibers) wait_until(timers, fiber, 5);
-  timers.clear();
+  timers.forget_in_child();
   EXPECT_EQ(0, timers.size());
   EXPECT_EQ(INT64_MAX, timers.earliest());
-  for (Fiber& fiber : fibers) EXPECT_EQ(-1, fiber.timer_index);
+  Fiber survivor;
+  wait_until(timers, survivor, 7);
+  EXPECT_EQ(1, timers.size());
 }
 
 }  // namespace
