@@ -3,12 +3,24 @@ signal to reload, and stopped. The assertions are the same in both worlds."""
 
 import asyncio
 import signal
+import socket
 import struct
+from pathlib import Path
 
 import crowd
 import pytest
-from daemons import ROOT, ask, tmp_path  # noqa: F401
+from daemons import ROOT, ask, children, tmp_path  # noqa: F401
 from world import HELPERS, HUBS, eventually, free_port, wait_until_connectable
+
+
+def has_open(process, path):
+    for descriptor in Path(f"/proc/{process.pid}/fd").iterdir():
+        try:
+            if descriptor.readlink() == path:
+                return True
+        except FileNotFoundError:  # closed meanwhile
+            pass
+    return False
 
 
 def check_report(world, process, fibers):
@@ -230,3 +242,107 @@ def test_icecast(world, start, tmp_path):
     check_report(world, process, 6)
     log = (tmp_path / "access.log").read_text()
     assert log.count("GET /station") == 2 * crowd.GUESTS
+
+
+# ---- rsyslogd ----
+
+def rsyslogd_settings(directory, tcp, udp):
+    (directory / "rsyslog.conf").write_text(f"""
+global(workDirectory="{directory}")
+module(load="imtcp")
+module(load="imudp")
+main_queue(queue.type="LinkedList" queue.workerThreads="4" queue.workerThreadMinimumMessages="50")
+input(type="imtcp" port="{tcp}" address="127.0.0.1")
+input(type="imudp" port="{udp}" address="127.0.0.1")
+template(name="message" type="string" string="%msg%\\n")
+:syslogtag, isequal, "test:" action(type="omfile" file="{directory}/log" template="message"
+                                    queue.type="LinkedList" queue.workerThreads="2")
+""")
+
+
+def test_rsyslogd(world, start, tmp_path):
+    """A thread for each kind of input, and workers behind two queues that come and go with the load."""
+    tcp, udp = free_port(), free_port()
+    rsyslogd_settings(tmp_path, tcp, udp)
+    process = start(["rsyslogd", "-n", "-f", tmp_path / "rsyslog.conf", "-i", tmp_path / "pid"])
+    wait_until_connectable(process, tcp)
+    log = tmp_path / "log"
+
+    async def client(name):
+        _, writer = await asyncio.open_connection("127.0.0.1", tcp)
+        for number in range(200):
+            writer.write(f"<13>Nov 21 11:00:00 host test: {name} {number}\n".encode())
+            await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+    async def clients(day):
+        await asyncio.wait_for(asyncio.gather(*(client(f"{day} {number}") for number in range(10))), 30)
+
+    def all_there(day):
+        expected = {f"{day} {name} {number}" for name in range(10) for number in range(200)} | {f"{day} datagram"}
+        return log.exists() and sorted(expected) == sorted(line.strip() for line in log.read_text().splitlines())
+
+    for day in ("monday", "tuesday"):
+        asyncio.run(clients(day))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.sendto(f"<13>Nov 21 11:00:00 host test: {day} datagram".encode(), ("127.0.0.1", udp))
+        eventually(lambda: all_there(day), 20, process.describe)  # each message once
+        log.rename(tmp_path / f"log-{day}")
+        process.signal(signal.SIGHUP)  # it closes its files
+        eventually(lambda: not has_open(process, tmp_path / f"log-{day}"), 20, process.describe)
+    assert process.stop(signal.SIGTERM) == 0, process.describe()
+    check_report(world, process, 5)
+
+
+# ---- haproxy ----
+
+def haproxy_settings(directory, port, greeting):
+    (directory / "haproxy.cfg").write_text(f"""
+global
+  nbthread 4
+defaults
+  mode http
+  timeout client 20s
+  timeout server 20s
+  timeout connect 20s
+frontend outer
+  bind 127.0.0.1:{port}
+  default_backend inner
+backend inner
+  server only unix@{directory}/inner.sock
+frontend inner
+  bind unix@{directory}/inner.sock
+  http-request return status 200 content-type text/plain string "{greeting}"
+""")
+
+
+def test_haproxy(start, tmp_path):
+    """Four threads, each with its epoll, in a worker; a master that executes itself anew to reload.
+
+    The worker that is replaced is not asked how it ended: Debian 12's haproxy 2.6.12 now and then ends by a
+    segmentation fault then (in free_proxy() as deinit() calls it), alone as often as under coro."""
+    port = free_port()
+    haproxy_settings(tmp_path, port, "morning")
+    process = start(["haproxy", "-W", "-f", tmp_path / "haproxy.cfg"])
+    wait_until_connectable(process, port)
+
+    def load(*more):
+        said = ask("ab", "-q", *more, "-c", "50", "-n", "2000", f"http://127.0.0.1:{port}/")
+        assert "Complete requests:      2000" in said and "Failed requests:        0" in said, said
+        assert "Non-2xx" not in said, said
+
+    def greets():
+        return ask("curl", "-sS", "--retry", "5", f"http://127.0.0.1:{port}/").strip()
+
+    assert greets() == "morning"
+    load("-k")
+    load()
+    first = children(process)
+    haproxy_settings(tmp_path, port, "evening")
+    process.signal(signal.SIGUSR2)
+    eventually(lambda: greets() == "evening", 20, process.describe)
+    eventually(lambda: len(children(process)) == 1 and children(process) != first, 20, process.describe)
+    assert greets() == "evening"
+    load()
+    assert process.stop(signal.SIGTERM) == 0, process.describe()
