@@ -72,6 +72,17 @@ void close_until_return() {
   sys::call(SYS_rt_sigprocmask, SIG_SETMASK, sys::as_long(&all), 0, sizeof all);
 }
 
+// A hub, or a fiber inside the engine, comes upon a lock of libc's: libev allocates. Who is woken in its place, or gives the
+// lock up, may be a fiber that needs this very hub first. So it looks again soon; an end too early is allowed (futex(2)).
+long wait_in_engine(long number, const long* a) {
+  bool waits = number == SYS_futex && (a[1] & FUTEX_CMD_MASK) == FUTEX_WAIT && !a[3];
+  if (!waits || (current && !current->critical.load(std::memory_order_relaxed))) return call_direct(number, a);
+  const timespec pause{0, 1'000'000};
+  const long bounded[] = {a[0], a[1], a[2], sys::as_long(&pause), a[4], a[5]};
+  long result = call_direct(number, bounded);
+  return result == -ETIMEDOUT ? 0 : result;
+}
+
 bool is_clone(long number) { return number == SYS_clone || number == SYS_clone3; }
 
 // rt_sigprocmask with a set; `mask` is the kernel's, before and after. To libc's inside the thread's mask is what the
@@ -127,7 +138,7 @@ void on_sigsys(int signal, siginfo_t* info, void* context) {
   }
   if (!fiber) {
     registers[REG_RAX] =
-        is_clone(info->si_syscall) ? clone_past_hooks(nullptr, info->si_syscall, a, *frame) : call_direct(info->si_syscall, a);
+        is_clone(info->si_syscall) ? clone_past_hooks(nullptr, info->si_syscall, a, *frame) : wait_in_engine(info->si_syscall, a);
     return;
   }
   note_trap(registers[REG_RIP], info->si_syscall);

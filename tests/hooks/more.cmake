@@ -19,3 +19,4 @@ add_hook_test(started_processes ENV CORO_BACKSTOP=trap PARKS wait4|waitpid LIBS 
 add_hook_test(never_stuck ENV CORO_HUBS=1)
 add_hook_test(loader BACKSTOPS LIBS dl)
 add_hook_test(past_create BACKSTOPS ENV CORO_BACKSTOP=trap PARKS read LIBS dl)
+add_hook_test(malloc_lock ENV CORO_HUBS=1)
